@@ -1,0 +1,156 @@
+package authority
+
+import (
+	"fmt"
+	"strconv"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+
+	"github.com/portcullis-gateway/portcullis/cache"
+	"github.com/portcullis-gateway/portcullis/introspect"
+	"github.com/portcullis-gateway/portcullis/policy"
+)
+
+// Authority is an authority that is ready to be asked: a source of answers behind its memory. It is immutable, safe
+// for concurrent use, and goes on working for requests that outlive its configuration.
+type Authority struct {
+	// Introspector asks it.
+	introspect.Introspector
+	// Label names it in logs and placeholders.
+	Label string
+	// Client is the client id as which it is asked; empty for the embedded server.
+	Client string
+	// MaxToken is the longest token that it is asked about, in bytes.
+	MaxToken int
+	// Leeway is how far its clock may differ from ours.
+	Leeway time.Duration
+}
+
+// EmbeddedServer is what the app `authorization_server` offers to an authority that is `embedded`.
+type EmbeddedServer interface {
+	introspect.Introspector
+	// Identity names the issuer and the store: what is remembered of one is worth nothing for another.
+	Identity() string
+	// Confirm judges answers, remembered ones included, by what the configuration says now.
+	Confirm(next introspect.Introspector) introspect.Introspector
+	// OnRevocation calls notify for every token that stops being active, before whoever revoked it is told so.
+	OnRevocation(notify func(introspect.Digest)) (cancel func())
+}
+
+// states and memories are what outlives a reload. Requests of an old configuration go on using them after it has let
+// go; neither has anything to close.
+var (
+	memories = caddy.NewUsagePool()
+	states   = caddy.NewUsagePool()
+)
+
+// pooled is a value in a pool that needs no destruction.
+type pooled[T any] struct{ value T }
+
+func (pooled[T]) Destruct() error { return nil }
+
+// acquire gets a value from a pool, making it if it is not there, and returns what gives it back.
+func acquire[T any](pool *caddy.UsagePool, key string, construct func() (T, error)) (T, func(), error) {
+	value, _, err := pool.LoadOrNew(key, func() (caddy.Destructor, error) {
+		value, err := construct()
+		return pooled[T]{value}, err
+	})
+	if err != nil {
+		var none T
+		return none, nil, err
+	}
+	release := func() { _, _ = pool.Delete(key) } // it has nothing to destroy that could fail
+	return value.(pooled[T]).value, release, nil
+}
+
+// build makes an authority of a configuration.
+func (a *App) build(name string, config *Config) (*Authority, error) {
+	if err := config.Check(); err != nil {
+		return nil, err
+	}
+	authority := &Authority{Label: name, MaxToken: defaultMaxToken, Leeway: policy.DefaultLeeway}
+	if config.MaxToken > 0 {
+		authority.MaxToken = int(config.MaxToken)
+	}
+	if config.Leeway != nil {
+		authority.Leeway = time.Duration(*config.Leeway)
+	}
+
+	var source introspect.Introspector
+	var identity string
+	var embedded EmbeddedServer
+	var err error
+	if config.Embedded {
+		if embedded, err = a.embeddedServer(); err != nil {
+			return nil, err
+		}
+		source, identity = embedded, digest(embeddedLabel, embedded.Identity())
+	} else {
+		if source, err = config.client(); err != nil {
+			return nil, err
+		}
+		authority.Client = config.Client.ID
+		identity = digest("endpoint", config.Endpoint)
+		if config.InsecureHTTP {
+			a.logger.Warn("tokens and the client secret may travel in the clear: insecure_http is set",
+				"authority", authority.Label)
+		}
+	}
+	if authority.Label == "" {
+		authority.Label = config.label(digest(identity, authority.Client))
+	}
+
+	authority.Introspector = source
+	if config.Cache == nil || !config.Cache.Off {
+		state, err := a.state(config.Cache, identity, authority.Client)
+		if err != nil {
+			return nil, err
+		}
+		authority.Introspector = cache.New(source, state, config.life(), time.Now)
+		if embedded != nil {
+			a.release = append(a.release, embedded.OnRevocation(func(token introspect.Digest) {
+				state.Forget(cache.Selector{Token: token})
+			}))
+		}
+	}
+	if embedded != nil {
+		authority.Introspector = embedded.Confirm(authority.Introspector)
+	}
+	return authority, nil
+}
+
+// state returns what was remembered of an authority before this configuration, or an empty memory.
+func (a *App) state(config *Cache, identity, client string) (*cache.State, error) {
+	size, owner := int64(cache.DefaultMemory), "shared"
+	if config != nil && config.Memory > 0 {
+		size, owner = config.Memory, digest(identity, client)
+	}
+	name := owner + " " + strconv.FormatInt(size, 10)
+	memory, release, err := acquire(memories, name, func() (*cache.Memory, error) { return cache.NewMemory(size) })
+	if err != nil {
+		return nil, err
+	}
+	a.release = append(a.release, release)
+	key := name + " " + digest(identity, client)
+	state, release, err := acquire(states, key, func() (*cache.State, error) {
+		return cache.NewState(memory, identity, client), nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	a.release = append(a.release, release)
+	return state, nil
+}
+
+func (a *App) embeddedServer() (EmbeddedServer, error) {
+	app, err := a.ctx.AppIfConfigured("authorization_server")
+	if err != nil {
+		return nil, fmt.Errorf("'embedded' needs the global option 'authorization_server': %w", err)
+	}
+	server, ok := app.(EmbeddedServer)
+	if !ok {
+		return nil, fmt.Errorf("the app authorization_server is %T, which cannot introspect", app)
+	}
+	return server, nil
+}

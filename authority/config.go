@@ -1,0 +1,189 @@
+package authority
+
+import (
+	"crypto/sha256"
+	"encoding/binary"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"net/url"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+
+	"github.com/portcullis-gateway/portcullis/cache"
+	"github.com/portcullis-gateway/portcullis/internal/operator"
+	"github.com/portcullis-gateway/portcullis/introspect"
+)
+
+// Config describes an authority: an authorization server that is asked what it knows of a token.
+type Config struct {
+	// The URL of the RFC 7662 introspection endpoint: https, or http on loopback.
+	Endpoint string `json:"endpoint,omitempty"`
+	// Ask the `authorization_server` of this process, without HTTP. Excludes `endpoint` and `client`.
+	Embedded bool `json:"embedded,omitempty"`
+	// The client as which the gateway asks.
+	Client *Client `json:"client,omitempty"`
+	// How the gateway signs in at the endpoint. Default: `client_secret_basic`, the only one in this build.
+	ClientAuth string `json:"client_auth,omitempty"`
+	// The longest token that is accepted, in bytes; a longer one is refused with 401 and the authority is not asked.
+	// Default: 8192.
+	MaxToken int64 `json:"max_token,omitempty"`
+	// How far the clocks of the authority and the gateway may differ when `nbf` and `iat` are judged. It never
+	// stretches `exp`. Default: `10s`.
+	Leeway *caddy.Duration `json:"leeway,omitempty"`
+	// Allow an http endpoint beyond loopback. Everybody on the way can read the tokens and the client secret.
+	InsecureHTTP bool `json:"insecure_http,omitempty"`
+	// How long a whole call to the endpoint may take, retries included. Default: `5s`.
+	Timeout caddy.Duration `json:"timeout,omitempty"`
+	// How often a call is repeated after a connection error, 502, 503 or 504. Default: 1.
+	Retries *int `json:"retries,omitempty"`
+	// How many calls may be under way at once. Further ones wait for at most `timeout`; when too many wait, the
+	// answer is 503. Default: 64.
+	MaxConcurrent int `json:"max_concurrent,omitempty"`
+	// The longest answer that is read, in bytes. Default: 1048576.
+	MaxResponse int64 `json:"max_response,omitempty"`
+	// How long answers are remembered.
+	Cache *Cache `json:"cache,omitempty"`
+}
+
+// Client is the client as which the gateway introspects.
+type Client struct {
+	// The client id.
+	ID string `json:"id,omitempty"`
+	// The client secret. Use a placeholder, `{env.NAME}` or `{file./absolute/path}`: Caddy shows its configuration
+	// to whoever reaches the admin endpoint.
+	Secret string `json:"secret,omitempty"`
+}
+
+// Cache says how an authority's answers are remembered. What is remembered is the authority's answer, never a decision.
+type Cache struct {
+	// Remember nothing: ask on every request.
+	Off bool `json:"off,omitempty"`
+	// A memory of this authority's own, in bytes, at least 65536. An eighth of it is for inactive answers. Default:
+	// 64 MiB shared by all authorities that do not say.
+	Memory int64 `json:"memory,omitempty"`
+	// The longest life of an active answer. Default: until its `exp`.
+	TTL caddy.Duration `json:"ttl,omitempty"`
+	// The life of an active answer without `exp`. Default: `1m`.
+	DefaultTTL caddy.Duration `json:"default_ttl,omitempty"`
+	// The life of an inactive answer; 0 turns it off. Default: `10s`.
+	NegativeTTL *caddy.Duration `json:"negative_ttl,omitempty"`
+}
+
+// defaultMaxToken is the longest token, in bytes, where nobody says otherwise.
+const defaultMaxToken = 8 << 10
+
+// Check says what is wrong with a configuration.
+func (c *Config) Check() error {
+	switch {
+	case c.Embedded && c.Endpoint != "":
+		return errors.New("'embedded' and 'endpoint' exclude each other")
+	case c.Embedded && (c.Client != nil || c.ClientAuth != ""):
+		return errors.New("'embedded' needs no client: the server is asked in the same process")
+	case !c.Embedded && c.Endpoint == "":
+		return errors.New("needs 'endpoint <url>' or 'embedded'")
+	case !c.Embedded && (c.Client == nil || c.Client.ID == ""):
+		return errors.New("needs 'client <id> <secret>' to sign in at the endpoint")
+	case c.ClientAuth != "" && c.ClientAuth != "client_secret_basic":
+		return fmt.Errorf("client_auth %q is not in this build: client_secret_basic is", c.ClientAuth)
+	case c.MaxToken < 0, c.Timeout < 0, c.MaxConcurrent < 0, c.MaxResponse < 0:
+		return errors.New("'max_token', 'timeout', 'max_concurrent' and 'max_response' must be positive")
+	case c.Retries != nil && *c.Retries < 0, c.Leeway != nil && *c.Leeway < 0:
+		return errors.New("'retries' and 'leeway' must not be negative")
+	case c.Cache != nil:
+		return c.Cache.check()
+	}
+	return nil
+}
+
+func (c *Cache) check() error {
+	switch {
+	case c.Off && *c != Cache{Off: true}:
+		return errors.New("'cache off' excludes all other cache options")
+	case c.Memory < 0 || c.Memory > 0 && c.Memory < cache.MinMemory:
+		return fmt.Errorf("cache memory must be at least %d bytes", cache.MinMemory)
+	case c.TTL < 0, c.DefaultTTL < 0, c.NegativeTTL != nil && *c.NegativeTTL < 0:
+		return errors.New("cache times must not be negative")
+	}
+	return nil
+}
+
+func (c *Config) life() cache.Life {
+	life := cache.Life{DefaultTTL: cache.DefaultTTL, NegativeTTL: cache.DefaultNegativeTTL}
+	if c.Cache == nil {
+		return life
+	}
+	life.TTL = time.Duration(c.Cache.TTL)
+	if c.Cache.DefaultTTL > 0 {
+		life.DefaultTTL = time.Duration(c.Cache.DefaultTTL)
+	}
+	if c.Cache.NegativeTTL != nil {
+		life.NegativeTTL = time.Duration(*c.Cache.NegativeTTL)
+	}
+	return life
+}
+
+// client makes the Introspector that asks the endpoint.
+func (c *Config) client() (introspect.Introspector, error) {
+	secret, err := operator.Secret(c.Client.Secret)
+	if err != nil {
+		return nil, fmt.Errorf("client secret: %w", err)
+	}
+	if secret == "" {
+		return nil, errors.New("client secret is empty")
+	}
+	config := introspect.ClientConfig{
+		Endpoint:     c.Endpoint,
+		InsecureHTTP: c.InsecureHTTP,
+		Auth:         introspect.ClientSecretBasic{ID: c.Client.ID, Secret: secret},
+		Timeout:      c.timeout(),
+		Retries:      introspect.DefaultRetries,
+		MaxResponse:  c.MaxResponse,
+	}
+	if c.Retries != nil {
+		config.Retries = *c.Retries
+	}
+	client, err := introspect.NewClient(config)
+	if err != nil {
+		return nil, err
+	}
+	limit := c.MaxConcurrent
+	if limit == 0 {
+		limit = introspect.DefaultMaxConcurrent
+	}
+	return introspect.Limit(client, limit, c.timeout()), nil
+}
+
+func (c *Config) timeout() time.Duration {
+	if c.Timeout > 0 {
+		return time.Duration(c.Timeout)
+	}
+	return introspect.DefaultTimeout
+}
+
+// digest names what makes an authority itself, as far as its answers go: two configurations with the same digest
+// would be told the same of every token. Secrets and limits are no part of it.
+func digest(parts ...string) string {
+	hash := sha256.New()
+	for _, part := range parts {
+		hash.Write(binary.BigEndian.AppendUint64(nil, uint64(len(part))))
+		hash.Write([]byte(part))
+	}
+	return hex.EncodeToString(hash.Sum(nil))
+}
+
+// label names an authority that has no name.
+func (c *Config) label(digest string) string {
+	if c.Embedded {
+		return embeddedLabel
+	}
+	endpoint, err := url.Parse(c.Endpoint)
+	if err != nil {
+		return digest[:8]
+	}
+	return endpoint.Host + "-" + digest[:8]
+}
+
+// embeddedLabel is the label of the embedded authorization server where it has no name.
+const embeddedLabel = "embedded"

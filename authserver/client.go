@@ -1,0 +1,94 @@
+package authserver
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"slices"
+
+	"github.com/portcullis-gateway/portcullis/bearer"
+)
+
+// GrantClientCredentials is the grant of RFC 6749 section 4.4.
+const GrantClientCredentials = "client_credentials"
+
+// Client is a registered client (RFC 6749 section 2).
+type Client struct {
+	ID string
+	// Secret authenticates the client: the secret itself, or its argon2id or bcrypt hash.
+	Secret *Secret
+	// Name is for people.
+	Name string
+	// Grants are the grant types that the client may use.
+	Grants []string
+	// Scopes are the scopes that the client may have.
+	Scopes []string
+	// DefaultScopes are granted where the client asks for none. Default: all of Scopes.
+	DefaultScopes []string
+	// MayIntrospect says that the client is a protected resource that may ask about any token.
+	MayIntrospect bool
+}
+
+func (c *Client) check() error {
+	switch {
+	case c.ID == "":
+		return errors.New("needs an id")
+	case !isVisible(c.ID):
+		return errors.New("the id must be printable ASCII (RFC 6749 appendix A.1)")
+	case c.Secret == nil:
+		return errors.New("needs a secret")
+	}
+	for _, grant := range c.Grants {
+		if grant != GrantClientCredentials {
+			return fmt.Errorf("grant %q is not supported", grant)
+		}
+	}
+	for _, scope := range append(slices.Clone(c.Scopes), c.DefaultScopes...) {
+		if err := bearer.CheckScope(scope); err != nil {
+			return fmt.Errorf("scope %q: %w", scope, err)
+		}
+	}
+	for _, scope := range c.DefaultScopes {
+		if !slices.Contains(c.Scopes, scope) {
+			return fmt.Errorf("default scope %q is none of its scopes", scope)
+		}
+	}
+	if len(c.DefaultScopes) == 0 {
+		c.DefaultScopes = c.Scopes
+	}
+	return nil
+}
+
+// may tells whether the client may use a grant.
+func (c *Client) may(grant string) bool { return slices.Contains(c.Grants, grant) }
+
+// grant decides which scopes the client gets of those that it asks for (RFC 6749 section 3.3). Asking for one that it
+// may not have is an error, so that nobody takes a narrower token for the one that was wanted.
+func (c *Client) grant(requested []string) ([]string, error) {
+	if len(requested) == 0 {
+		return c.DefaultScopes, nil
+	}
+	var granted []string
+	for _, scope := range requested {
+		if !slices.Contains(c.Scopes, scope) {
+			return nil, errors.New("a requested scope is not one that the client may have")
+		}
+		if !slices.Contains(granted, scope) {
+			granted = append(granted, scope)
+		}
+	}
+	return granted, nil
+}
+
+func isVisible(text string) bool {
+	for i := 0; i < len(text); i++ {
+		if text[i] < 0x20 || text[i] > 0x7E {
+			return false
+		}
+	}
+	return true
+}
+
+func isLoopback(host string) bool {
+	return host == "localhost" || net.ParseIP(host).IsLoopback()
+}

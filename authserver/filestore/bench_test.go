@@ -1,0 +1,60 @@
+package filestore
+
+import (
+	"fmt"
+	"runtime"
+	"sync/atomic"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+func BenchmarkIssue(b *testing.B) {
+	for _, writers := range []int{1, 16, 64} {
+		b.Run(fmt.Sprintf("writers=%d", writers), func(b *testing.B) {
+			s := openAt(b, pathOf(b))
+			require.NoError(b, s.Issue(b.Context(), token("first")))
+			var issued atomic.Int64
+			issue := func() error { return s.Issue(b.Context(), token(fmt.Sprint(issued.Add(1)))) }
+			if writers == 1 {
+				for b.Loop() {
+					if err := issue(); err != nil {
+						b.Fatal(err)
+					}
+				}
+				return
+			}
+			b.SetParallelism(writers / runtime.GOMAXPROCS(0))
+			b.RunParallel(func(pb *testing.PB) {
+				for pb.Next() {
+					if err := issue(); err != nil {
+						b.Error(err)
+						return
+					}
+				}
+			})
+		})
+	}
+}
+
+func BenchmarkToken(b *testing.B) {
+	s := openAt(b, pathOf(b))
+	known := make([]string, 1000)
+	for i := range known {
+		known[i] = fmt.Sprint(i)
+	}
+	for _, name := range known {
+		require.NoError(b, s.Issue(b.Context(), token(name)))
+	}
+	var next atomic.Int64
+	b.ResetTimer()
+	b.RunParallel(func(pb *testing.PB) {
+		for pb.Next() {
+			digest := token(known[int(next.Add(1))%len(known)]).Digest
+			if _, err := s.Token(b.Context(), digest); err != nil {
+				b.Error(err)
+				return
+			}
+		}
+	})
+}

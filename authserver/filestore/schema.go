@@ -1,0 +1,80 @@
+package filestore
+
+import (
+	"errors"
+	"fmt"
+	"strconv"
+
+	bolt "go.etcd.io/bbolt"
+)
+
+// version is the schema that this package reads and writes.
+const version = 1
+
+var (
+	// metaBucket holds the schema version, in decimal.
+	metaBucket = []byte("meta")
+	// tokensBucket holds tokens as JSON by their digests.
+	tokensBucket = []byte("tokens")
+	// familiesBucket holds nothing by the digest of the family followed by the digest of the token.
+	familiesBucket = []byte("families")
+	// codesBucket holds authorization codes as JSON by their digests.
+	codesBucket = []byte("codes")
+	// onceBucket holds the instant until which a value is kept by the digest of the value.
+	onceBucket = []byte("once")
+	// expiryBucket says what is to be removed when; see due.
+	expiryBucket = []byte("expiry")
+
+	versionKey = []byte("version")
+)
+
+var errForeign = errors.New("the file belongs to another program, use another one")
+
+// prepare makes sure that the file has the schema of this package. It writes to a fresh file only.
+func prepare(db *bolt.DB) error {
+	fresh := false
+	if err := db.View(func(tx *bolt.Tx) error {
+		first, _ := tx.Cursor().First()
+		fresh = first == nil
+		if fresh {
+			return nil
+		}
+		return checkVersion(tx)
+	}); err != nil {
+		return fmt.Errorf("reading the schema: %w", err)
+	}
+	if !fresh {
+		return nil
+	}
+	if err := db.Update(create); err != nil {
+		return fmt.Errorf("creating the schema: %w", err)
+	}
+	return nil
+}
+
+func checkVersion(tx *bolt.Tx) error {
+	meta := tx.Bucket(metaBucket)
+	if meta == nil {
+		return errForeign
+	}
+	text := string(meta.Get(versionKey))
+	found, err := strconv.Atoi(text)
+	switch {
+	case err != nil || found < 1:
+		return fmt.Errorf("%w: schema version %q", errForeign, text)
+	case found > version:
+		return fmt.Errorf("the file has schema version %d and this program knows %d; "+
+			"use a newer version of it or another file", found, version)
+	default:
+		return nil
+	}
+}
+
+func create(tx *bolt.Tx) error {
+	for _, name := range [][]byte{metaBucket, tokensBucket, familiesBucket, codesBucket, onceBucket, expiryBucket} {
+		if _, err := tx.CreateBucket(name); err != nil {
+			return fmt.Errorf("creating bucket %s: %w", name, err)
+		}
+	}
+	return tx.Bucket(metaBucket).Put(versionKey, strconv.AppendInt(nil, version, 10))
+}

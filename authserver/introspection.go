@@ -1,0 +1,112 @@
+package authserver
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"strings"
+
+	"github.com/portcullis-gateway/portcullis/authserver/store"
+	"github.com/portcullis-gateway/portcullis/introspect"
+)
+
+// serveIntrospection is the introspection endpoint (RFC 7662 section 2), open to clients that may introspect.
+func (s *Server) serveIntrospection(w http.ResponseWriter, r *http.Request) {
+	members, err := s.answer(w, r)
+	if err != nil {
+		s.writeError(w, r, err)
+		return
+	}
+	writeJSON(w, http.StatusOK, members)
+}
+
+func (s *Server) answer(w http.ResponseWriter, r *http.Request) (map[string]any, error) {
+	form, err := readForm(w, r)
+	if err != nil {
+		return nil, err
+	}
+	caller, err := s.authenticate(r, form)
+	if err != nil {
+		return nil, err
+	}
+	if !caller.MayIntrospect {
+		return nil, refuse(http.StatusForbidden, "unauthorized_client", "the client may not introspect tokens")
+	}
+	token := form["token"]
+	if token == "" {
+		return nil, refuse(http.StatusBadRequest, "invalid_request", "token is missing")
+	}
+	return s.members(r.Context(), introspect.NewToken(token))
+}
+
+// members says what the server knows of a token (RFC 7662 section 2.2). Of a token that is unknown, expired, revoked,
+// or no access token, nobody learns which of these it is.
+func (s *Server) members(ctx context.Context, token introspect.Token) (map[string]any, error) {
+	inactive := map[string]any{"active": false}
+	if !strings.HasPrefix(token.Value(), accessPrefix) {
+		return inactive, nil
+	}
+	record, err := s.store.Token(ctx, token.Digest())
+	switch {
+	case errors.Is(err, store.ErrNotFound):
+		return inactive, nil
+	case err != nil:
+		return nil, err
+	case record.Kind != store.Access, record.Revoked, !s.now().Before(record.ExpiresAt), s.clients[record.ClientID] == nil:
+		return inactive, nil
+	}
+	members := map[string]any{
+		"active":     true,
+		"iss":        s.issuer,
+		"client_id":  record.ClientID,
+		"token_type": "Bearer",
+		"iat":        record.IssuedAt.Unix(),
+		"exp":        record.ExpiresAt.Unix(),
+		// A token without a resource owner has its client as subject (RFC 9068 section 2.2 has the same rule).
+		"sub": record.ClientID,
+	}
+	if record.Subject != "" {
+		members["sub"] = record.Subject
+	}
+	if record.Username != "" {
+		members["username"] = record.Username
+	}
+	if len(record.Scope) > 0 {
+		members["scope"] = strings.Join(record.Scope, " ")
+	}
+	if len(record.Audience) > 0 {
+		members["aud"] = record.Audience
+	}
+	return members, nil
+}
+
+// Introspect answers in the same process what the introspection endpoint answers over HTTP. The only fault that it
+// can have is its store's, which wraps introspect.ErrUnavailable.
+func (s *Server) Introspect(ctx context.Context, token introspect.Token) (*introspect.Answer, error) {
+	askedAt := s.now()
+	members, err := s.members(ctx, token)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", introspect.ErrUnavailable, err)
+	}
+	return introspect.AnswerOf(members, askedAt)
+}
+
+// Confirm judges the answers of next, which may be remembered ones, by the clients that are registered now: a client
+// that was taken out of the configuration has no active tokens from the next request on.
+func (s *Server) Confirm(next introspect.Introspector) introspect.Introspector {
+	return confirmed{s, next}
+}
+
+type confirmed struct {
+	server *Server
+	next   introspect.Introspector
+}
+
+func (c confirmed) Introspect(ctx context.Context, token introspect.Token) (*introspect.Answer, error) {
+	answer, err := c.next.Introspect(ctx, token)
+	if err != nil || !answer.Active || c.server.clients[answer.ClientID] != nil {
+		return answer, err
+	}
+	return &introspect.Answer{AskedAt: answer.AskedAt, Source: answer.Source}, nil
+}

@@ -1,0 +1,32 @@
+package authserver
+
+import (
+	"encoding/json"
+	"net/http"
+)
+
+// serveMetadata describes the server (RFC 8414 section 3). It is public, for scripts of other origins too.
+func (s *Server) serveMetadata(w http.ResponseWriter, r *http.Request) {
+	header := w.Header()
+	header.Set("Access-Control-Allow-Origin", "*")
+	if r.Method != http.MethodGet && r.Method != http.MethodHead {
+		header.Set("Allow", "GET, HEAD")
+		w.WriteHeader(http.StatusMethodNotAllowed)
+		return
+	}
+	methods := []string{"client_secret_basic"}
+	header.Set("Cache-Control", "public, max-age=3600")
+	header.Set("Content-Type", "application/json")
+	_ = json.NewEncoder(w).Encode(map[string]any{ // the client hung up
+		"issuer":                 s.issuer,
+		"token_endpoint":         s.url(tokenPath),
+		"introspection_endpoint": s.url(introspectionPath),
+		"revocation_endpoint":    s.url(revocationPath),
+		"grant_types_supported":  []string{GrantClientCredentials},
+		// Required by section 2, though there is no authorization endpoint to send a response type to.
+		"response_types_supported":                      []string{},
+		"token_endpoint_auth_methods_supported":         methods,
+		"introspection_endpoint_auth_methods_supported": methods,
+		"revocation_endpoint_auth_methods_supported":    methods,
+	})
+}

@@ -1,0 +1,142 @@
+package authserver
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/sha256"
+	"crypto/subtle"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"runtime"
+	"strings"
+	"sync/atomic"
+
+	"golang.org/x/crypto/argon2"
+	"golang.org/x/crypto/bcrypt"
+)
+
+// Secret checks a client secret. It is kept as a digest, or as the hash that the operator gave. It is safe for
+// concurrent use.
+type Secret struct {
+	verify func(secret string) bool
+	slow   bool
+	// known is the digest of a secret that has passed a slow check, so that a client pays for it once.
+	known atomic.Pointer[[sha256.Size]byte]
+}
+
+// NewSecret takes a secret as it is, or its hash: argon2id ($argon2id$…) or bcrypt ($2…).
+func NewSecret(text string) (*Secret, error) {
+	switch {
+	case text == "":
+		return nil, errors.New("the secret is empty")
+	case strings.HasPrefix(text, "$argon2"):
+		hash, err := parseArgon2id(text)
+		if err != nil {
+			return nil, fmt.Errorf("argon2id hash: %w", err)
+		}
+		return &Secret{verify: hash.verify, slow: true}, nil
+	case strings.HasPrefix(text, "$2"):
+		if _, err := bcrypt.Cost([]byte(text)); err != nil {
+			return nil, errors.New("the secret begins like a bcrypt hash and is none")
+		}
+		verify := func(secret string) bool { return bcrypt.CompareHashAndPassword([]byte(text), []byte(secret)) == nil }
+		return &Secret{verify: verify, slow: true}, nil
+	}
+	wanted := sha256.Sum256([]byte(text))
+	return &Secret{verify: func(secret string) bool {
+		digest := sha256.Sum256([]byte(secret))
+		return subtle.ConstantTimeCompare(digest[:], wanted[:]) == 1
+	}}, nil
+}
+
+// slowChecks bounds the slow checks under way, each of which takes a core and megabytes for a while.
+var slowChecks = make(chan struct{}, max(1, runtime.GOMAXPROCS(0)))
+
+// matches says whether a secret is the right one, in a time that does not tell how much of it is. It returns an error
+// if the context ends before the check could begin.
+func (s *Secret) matches(ctx context.Context, secret string) (bool, error) {
+	if !s.slow {
+		return s.verify(secret), nil
+	}
+	digest := sha256.Sum256([]byte(secret))
+	if known := s.known.Load(); known != nil && subtle.ConstantTimeCompare(digest[:], known[:]) == 1 {
+		return true, nil
+	}
+	select {
+	case slowChecks <- struct{}{}:
+	case <-ctx.Done():
+		return false, ctx.Err()
+	}
+	defer func() { <-slowChecks }()
+	if !s.verify(secret) {
+		return false, nil
+	}
+	s.known.Store(&digest)
+	return true, nil
+}
+
+// newDecoy returns a client for those who name one that does not exist: checking its secret takes as long as checking
+// a registered one's, and never succeeds.
+func newDecoy(clients map[string]*Client) *Client {
+	decoy := &Client{Secret: &Secret{verify: func(secret string) bool {
+		digest := sha256.Sum256([]byte(secret))
+		unguessable := sha256.Sum256([]byte(rand.Text()))
+		return subtle.ConstantTimeCompare(digest[:], unguessable[:]) == 1
+	}}}
+	for _, client := range clients {
+		if client.Secret.slow {
+			verify := client.Secret.verify
+			decoy.Secret = &Secret{slow: true, verify: func(secret string) bool { verify(secret); return false }}
+			break
+		}
+	}
+	return decoy
+}
+
+// argon2idHash is a hash in the PHC string format: $argon2id$v=19$m=…,t=…,p=…$salt$hash.
+type argon2idHash struct {
+	memory, time uint32
+	threads      uint8
+	salt, hash   []byte
+}
+
+// The most that a hash may cost to check. A hash is written by the operator; a mistyped one must not stop the server.
+const (
+	maxArgon2Memory = 1 << 20 // KiB
+	maxArgon2Time   = 64
+)
+
+func parseArgon2id(text string) (*argon2idHash, error) {
+	parts := strings.Split(text, "$")
+	if len(parts) != 6 || parts[1] != "argon2id" {
+		return nil, errors.New("must be $argon2id$v=19$m=…,t=…,p=…$salt$hash")
+	}
+	var h argon2idHash
+	var version int
+	if _, err := fmt.Sscanf(parts[2], "v=%d", &version); err != nil || version != argon2.Version {
+		return nil, fmt.Errorf("version must be v=%d", argon2.Version)
+	}
+	if _, err := fmt.Sscanf(parts[3], "m=%d,t=%d,p=%d", &h.memory, &h.time, &h.threads); err != nil {
+		return nil, errors.New("parameters must be m=…,t=…,p=…")
+	}
+	var err error
+	if h.salt, err = base64.RawStdEncoding.DecodeString(parts[4]); err != nil {
+		return nil, errors.New("salt is not base64 without padding")
+	}
+	if h.hash, err = base64.RawStdEncoding.DecodeString(parts[5]); err != nil {
+		return nil, errors.New("hash is not base64 without padding")
+	}
+	switch {
+	case h.time < 1 || h.time > maxArgon2Time || h.threads < 1 || h.memory < 8 || h.memory > maxArgon2Memory:
+		return nil, errors.New("parameters out of range")
+	case len(h.salt) < 8 || len(h.hash) < 16 || len(h.hash) > 128:
+		return nil, errors.New("salt or hash is too short or too long")
+	}
+	return &h, nil
+}
+
+func (h *argon2idHash) verify(secret string) bool {
+	hash := argon2.IDKey([]byte(secret), h.salt, h.time, h.memory, h.threads, uint32(len(h.hash)))
+	return subtle.ConstantTimeCompare(hash, h.hash) == 1
+}

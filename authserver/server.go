@@ -1,0 +1,134 @@
+// Package authserver is an OAuth 2.0 authorization server: it issues access tokens (RFC 6749), answers questions about
+// them (RFC 7662), takes them back (RFC 7009), and describes itself (RFC 8414). It knows nothing of the gateway, which
+// asks it like any other Introspector.
+package authserver
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"net/url"
+	"strings"
+	"time"
+
+	"github.com/portcullis-gateway/portcullis/authserver/store"
+)
+
+// Config describes an authorization server.
+type Config struct {
+	// Issuer identifies the server (RFC 8414 section 2): https, or http on loopback, without query or fragment. Every
+	// URL that the server writes comes from it.
+	Issuer string
+	// Clients are the registered clients.
+	Clients []Client
+	// AccessTokenTTL is the life of an access token. Default: 15 minutes.
+	AccessTokenTTL time.Duration
+	// Logger gets what an operator should know. Default: slog.Default.
+	Logger *slog.Logger
+	// Now is the clock. Default: time.Now.
+	Now func() time.Time
+}
+
+// DefaultAccessTokenTTL is the life of an access token where nobody says otherwise.
+const DefaultAccessTokenTTL = 15 * time.Minute
+
+// Server is an authorization server over a store. It is immutable but for the store, and safe for concurrent use. It
+// does not close the store.
+type Server struct {
+	issuer         string
+	clients        map[string]*Client
+	decoy          *Client
+	accessTokenTTL time.Duration
+	store          store.Store
+	logger         *slog.Logger
+	now            func() time.Time
+	endpoints      map[string]http.HandlerFunc
+}
+
+// The endpoints, below the issuer.
+const (
+	tokenPath         = "/oauth2/token"
+	introspectionPath = "/oauth2/introspect"
+	revocationPath    = "/oauth2/revoke"
+	metadataPath      = "/.well-known/oauth-authorization-server"
+)
+
+// New checks the configuration and returns a Server. It does not touch the store.
+func New(config Config, state store.Store) (*Server, error) {
+	issuer, err := checkIssuer(config.Issuer)
+	if err != nil {
+		return nil, fmt.Errorf("issuer %q: %w", config.Issuer, err)
+	}
+	s := &Server{
+		issuer:         config.Issuer,
+		clients:        make(map[string]*Client),
+		accessTokenTTL: config.AccessTokenTTL,
+		store:          state,
+		logger:         config.Logger,
+		now:            config.Now,
+	}
+	if s.accessTokenTTL < 0 {
+		return nil, errors.New("access_token_ttl must be positive")
+	}
+	if s.accessTokenTTL == 0 {
+		s.accessTokenTTL = DefaultAccessTokenTTL
+	}
+	if s.logger == nil {
+		s.logger = slog.Default()
+	}
+	if s.now == nil {
+		s.now = time.Now
+	}
+	for i := range config.Clients {
+		client := config.Clients[i]
+		if err := client.check(); err != nil {
+			return nil, fmt.Errorf("client %q: %w", client.ID, err)
+		}
+		if s.clients[client.ID] != nil {
+			return nil, fmt.Errorf("client %q is registered twice", client.ID)
+		}
+		s.clients[client.ID] = &client
+	}
+	s.decoy = newDecoy(s.clients)
+
+	path := strings.TrimSuffix(issuer.EscapedPath(), "/")
+	s.endpoints = map[string]http.HandlerFunc{
+		path + tokenPath:         s.serveToken,
+		path + introspectionPath: s.serveIntrospection,
+		path + revocationPath:    s.serveRevocation,
+		// RFC 8414 section 3.1: inserted between host and path.
+		metadataPath + path: s.serveMetadata,
+	}
+	return s, nil
+}
+
+func checkIssuer(text string) (*url.URL, error) {
+	issuer, err := url.Parse(text)
+	switch {
+	case err != nil || issuer.Hostname() == "":
+		return nil, errors.New("must be a URL such as https://auth.example.com")
+	case issuer.RawQuery != "" || issuer.ForceQuery || issuer.Fragment != "" || strings.HasSuffix(text, "#"):
+		return nil, errors.New("must have neither query nor fragment (RFC 8414 section 2)")
+	case issuer.User != nil:
+		return nil, errors.New("must not have user information")
+	case issuer.Scheme != "https" && (issuer.Scheme != "http" || !isLoopback(issuer.Hostname())):
+		return nil, errors.New("must be https, or http on loopback")
+	}
+	return issuer, nil
+}
+
+// Issuer is the identifier of the server.
+func (s *Server) Issuer() string { return s.issuer }
+
+// Endpoint returns the handler of one of the server's own paths, or nil. The path is the escaped path of the request
+// as the client sent it.
+func (s *Server) Endpoint(path string) http.Handler {
+	if endpoint, ok := s.endpoints[path]; ok {
+		return endpoint
+	}
+	return nil
+}
+
+// url is the address of an endpoint.
+func (s *Server) url(path string) string { return strings.TrimSuffix(s.issuer, "/") + path }

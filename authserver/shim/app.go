@@ -1,0 +1,193 @@
+// Package shim makes the authorization server a part of Caddy: the app that holds its configuration, the handler that
+// serves its endpoints, and the stores in which it keeps its state.
+package shim
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+
+	"github.com/portcullis-gateway/portcullis/authserver"
+	"github.com/portcullis-gateway/portcullis/authserver/store"
+	"github.com/portcullis-gateway/portcullis/internal/operator"
+	"github.com/portcullis-gateway/portcullis/introspect"
+)
+
+func init() {
+	caddy.RegisterModule(new(App))
+}
+
+// StoreModule is a module in the namespace `authorization_server.stores`: a place where the server keeps its state.
+type StoreModule interface {
+	// Store returns the store. It is shared by all configurations that name the same place, opens it when it is first
+	// used, and is closed by the module's Cleanup if no other configuration uses it.
+	Store() store.Store
+	// Place names where the state lies, without secrets. Two modules with the same place have the same state.
+	Place() string
+}
+
+// App is an OAuth 2.0 authorization server inside Caddy: it issues opaque access tokens to registered clients, and
+// answers for them to the `introspect` handler of the same process without HTTP, and to everybody else by RFC 7662.
+// A site serves its endpoints with the `authorization_server` handler. Its state survives reloads and restarts.
+type App struct {
+	// The issuer identifier (RFC 8414): an https URL, or http on loopback. All endpoints lie below it.
+	Issuer string `json:"issuer,omitempty"`
+	// Where the server keeps its state. Default: a file in Caddy's data directory.
+	StoreRaw json.RawMessage `json:"store,omitempty" caddy:"namespace=authorization_server.stores inline_key=module"`
+	// The registered clients.
+	Client []Client `json:"client,omitempty"`
+	// How long an access token is good for. Default: `15m`.
+	AccessTokenTTL caddy.Duration `json:"access_token_ttl,omitempty"`
+
+	server *authserver.Server
+	state  store.Store
+	place  string
+	logger *slog.Logger
+	stop   context.CancelFunc
+}
+
+// Client is a client that is registered at the authorization server.
+type Client struct {
+	// The client id.
+	ID string `json:"id,omitempty"`
+	// The client secret or its argon2id or bcrypt hash, as `portcullis hash-password` writes it. The placeholders
+	// `{env.NAME}` and `{file./absolute/path}` are resolved.
+	Secret string `json:"secret,omitempty"`
+	// A name for people.
+	Name string `json:"name,omitempty"`
+	// The grant types that the client may use: `client_credentials`.
+	Grants []string `json:"grants,omitempty"`
+	// The scopes that the client may have.
+	Scopes []string `json:"scopes,omitempty"`
+	// The scopes that the client gets if it asks for none. Default: all of `scopes`.
+	DefaultScopes []string `json:"default_scopes,omitempty"`
+	// The client may call the introspection endpoint, about any token.
+	Introspect bool `json:"introspect,omitempty"`
+}
+
+// CaddyModule returns the Caddy module information.
+func (*App) CaddyModule() caddy.ModuleInfo {
+	return caddy.ModuleInfo{ID: "authorization_server", New: func() caddy.Module { return new(App) }}
+}
+
+// Provision checks the configuration. It does not open the store.
+func (a *App) Provision(ctx caddy.Context) error {
+	a.logger = ctx.Slogger()
+	if a.StoreRaw == nil {
+		a.StoreRaw = json.RawMessage(`{"module":"file"}`)
+	}
+	module, err := ctx.LoadModule(a, "StoreRaw")
+	if err != nil {
+		return fmt.Errorf("loading the store: %w", err)
+	}
+	provider, ok := module.(StoreModule)
+	if !ok {
+		return fmt.Errorf("%T is not a store", module)
+	}
+	a.state, a.place = provider.Store(), provider.Place()
+	config := authserver.Config{
+		Issuer:         a.Issuer,
+		AccessTokenTTL: time.Duration(a.AccessTokenTTL),
+		Logger:         a.logger,
+	}
+	for _, client := range a.Client {
+		text, err := operator.Secret(client.Secret)
+		if err != nil {
+			return fmt.Errorf("client %q: secret: %w", client.ID, err)
+		}
+		secret, err := authserver.NewSecret(text)
+		if err != nil {
+			return fmt.Errorf("client %q: %w", client.ID, err)
+		}
+		config.Clients = append(config.Clients, authserver.Client{
+			ID:            client.ID,
+			Secret:        secret,
+			Name:          client.Name,
+			Grants:        client.Grants,
+			Scopes:        client.Scopes,
+			DefaultScopes: client.DefaultScopes,
+			MayIntrospect: client.Introspect,
+		})
+	}
+	a.server, err = authserver.New(config, a.state)
+	return err
+}
+
+const (
+	sweepInterval = time.Minute
+	sweepBatch    = 1000
+)
+
+// Start begins to sweep what has expired out of the store.
+func (a *App) Start() error {
+	ctx, cancel := context.WithCancel(context.Background())
+	a.stop = cancel
+	go a.sweep(ctx)
+	return nil
+}
+
+func (a *App) sweep(ctx context.Context) {
+	ticker := time.NewTicker(sweepInterval)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticker.C:
+		}
+		for {
+			removed, err := a.state.Sweep(ctx, time.Now(), sweepBatch)
+			if err != nil && ctx.Err() == nil && !errors.Is(err, store.ErrUnavailable) {
+				a.logger.Error("sweeping expired tokens failed", slog.String("error", err.Error()))
+			}
+			if err != nil || removed < sweepBatch {
+				break
+			}
+		}
+	}
+}
+
+// Stop ends the sweeping.
+func (a *App) Stop() error {
+	if a.stop != nil {
+		a.stop()
+	}
+	return nil
+}
+
+// Endpoint returns the handler of one of the server's own paths, or nil.
+func (a *App) Endpoint(path string) http.Handler { return a.server.Endpoint(path) }
+
+// Introspect answers for a token in the same process.
+func (a *App) Introspect(ctx context.Context, token introspect.Token) (*introspect.Answer, error) {
+	return a.server.Introspect(ctx, token)
+}
+
+// Confirm judges remembered answers by the clients that are registered now.
+func (a *App) Confirm(next introspect.Introspector) introspect.Introspector {
+	return a.server.Confirm(next)
+}
+
+// Identity names the issuer and the place of its state.
+func (a *App) Identity() string { return a.server.Issuer() + " " + a.place }
+
+// OnRevocation calls notify for every token that stops being active.
+func (a *App) OnRevocation(notify func(introspect.Digest)) (cancel func()) {
+	return a.state.Subscribe(func(revocation store.Revocation) {
+		for _, digest := range revocation.Digests {
+			notify(digest)
+		}
+	})
+}
+
+// Interface guards
+var (
+	_ caddy.App         = (*App)(nil)
+	_ caddy.Provisioner = (*App)(nil)
+)

@@ -1,0 +1,118 @@
+// Package store says what an authorization server needs from the place where it keeps its state.
+//
+// Every verb is atomic: what has to happen at most once (redeeming a code, rotating a refresh token, using a jti) is
+// one call that exactly one caller wins, never a read followed by a write. Nothing in a store can be used by whoever
+// reads it: tokens and codes are kept as digests only.
+package store
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/portcullis-gateway/portcullis/introspect"
+)
+
+var (
+	// ErrNotFound means that the store has no such record: never issued, or swept.
+	ErrNotFound = errors.New("not found")
+	// ErrConsumed means that somebody else was first: the code is redeemed, the refresh token rotated, the value used.
+	ErrConsumed = errors.New("already used")
+	// ErrRevoked means that the record is there, and revoked.
+	ErrRevoked = errors.New("revoked")
+	// ErrUnavailable means that the store could not be opened or does not answer. Nothing is known about the record.
+	ErrUnavailable = errors.New("store unavailable")
+)
+
+// Kind tells an access token from a refresh token (RFC 6749 sections 1.4 and 1.5).
+type Kind string
+
+// The kinds of token.
+const (
+	Access  Kind = "access_token"
+	Refresh Kind = "refresh_token"
+)
+
+// Token is what the server knows about a token that it has issued, except the token.
+type Token struct {
+	Digest introspect.Digest `json:"-"`
+	Kind   Kind              `json:"kind"`
+	// Family names the authorization that the token descends from. All tokens that came of one authorization code, or
+	// of one request for client credentials, have the same one.
+	Family   string `json:"family"`
+	ClientID string `json:"client_id"`
+	// Subject is the user who authorized the token; empty where the client acts for itself (RFC 6749 section 4.4).
+	Subject   string    `json:"sub,omitempty"`
+	Username  string    `json:"username,omitempty"`
+	Scope     []string  `json:"scope,omitempty"`
+	Audience  []string  `json:"aud,omitempty"`
+	IssuedAt  time.Time `json:"iat"`
+	ExpiresAt time.Time `json:"exp"`
+	// Revoked and Rotated are set by the store alone.
+	Revoked bool `json:"revoked,omitempty"`
+	Rotated bool `json:"rotated,omitempty"`
+}
+
+// Code is an authorization code (RFC 6749 section 4.1.2), known by its digest.
+type Code struct {
+	Digest   introspect.Digest `json:"-"`
+	Family   string            `json:"family"`
+	ClientID string            `json:"client_id"`
+	// ExpiresAt is when the code can no longer be redeemed.
+	ExpiresAt time.Time `json:"exp"`
+	// KeepUntil is how long the store remembers that the code was redeemed, so that a replay is seen as one while any
+	// token that came of it lives. It is not before ExpiresAt.
+	KeepUntil time.Time `json:"keep_until"`
+	// Request is what the code was issued for, in the server's own form.
+	Request []byte `json:"request,omitempty"`
+	// Redeemed is set by the store alone.
+	Redeemed bool `json:"redeemed,omitempty"`
+}
+
+// Revocation tells a subscriber which tokens stopped being active.
+type Revocation struct {
+	Digests []introspect.Digest
+}
+
+// Store keeps the state of one authorization server.
+//
+// All methods are safe for concurrent use. A method that returned without an error has made its effect durable: it
+// outlives the process being killed. A context bounds the wait for the answer; when it ends first the effect may or
+// may not have happened. Any error that is none of the package's own wraps ErrUnavailable. The store reads no clock:
+// whoever asks judges expiry.
+type Store interface {
+	// Issue keeps the tokens of one response, all of them or none.
+	Issue(ctx context.Context, tokens ...Token) error
+	// Token returns the record of a token, revoked, rotated and expired ones included, or ErrNotFound.
+	Token(ctx context.Context, digest introspect.Digest) (Token, error)
+	// Rotate marks a refresh token as rotated and keeps its successors, in one step. It returns ErrNotFound,
+	// ErrRevoked, or ErrConsumed if the token was rotated before (RFC 9700 section 4.14.2); then nothing is kept.
+	Rotate(ctx context.Context, old introspect.Digest, successors ...Token) error
+	// Revoke makes one token inactive for ever. It is idempotent, and ErrNotFound if the token is unknown.
+	Revoke(ctx context.Context, digest introspect.Digest) error
+	// RevokeFamily makes every token of a family inactive for ever. An unknown family is no error.
+	RevokeFamily(ctx context.Context, family string) error
+
+	// PutCode keeps an authorization code.
+	PutCode(ctx context.Context, code Code) error
+	// Code returns the record of a code, redeemed and expired ones included, or ErrNotFound.
+	Code(ctx context.Context, digest introspect.Digest) (Code, error)
+	// Redeem marks a code as redeemed and keeps the tokens that it is exchanged for, in one step. It returns
+	// ErrNotFound, or ErrConsumed if the code was redeemed before; then nothing is kept.
+	Redeem(ctx context.Context, code introspect.Digest, tokens ...Token) error
+
+	// PutOnce keeps a value that may be used once, such as the jti of an assertion (RFC 7523 section 3), until the
+	// given instant. It returns ErrConsumed if the value is there.
+	PutOnce(ctx context.Context, value string, until time.Time) error
+
+	// Sweep removes at most limit records whose time was up at the given instant, and says how many it removed.
+	Sweep(ctx context.Context, now time.Time, limit int) (int, error)
+
+	// Subscribe calls notify for every revocation and rotation that took effect in this process, after it is durable
+	// and before the call that caused it returns, so that whoever was told of a success knows that it is seen
+	// everywhere in the process. notify must not block and must not call the store. The returned function ends it.
+	Subscribe(notify func(Revocation)) (cancel func())
+
+	// Close releases what the store holds. It waits for calls under way; later calls return ErrUnavailable.
+	Close() error
+}

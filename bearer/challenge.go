@@ -1,0 +1,84 @@
+package bearer
+
+import (
+	"errors"
+	"strings"
+)
+
+// The error codes of RFC 6750 section 3.1.
+const (
+	CodeInvalidRequest    = "invalid_request"
+	CodeInvalidToken      = "invalid_token"
+	CodeInsufficientScope = "insufficient_scope"
+)
+
+// Challenge is what a refusal says in WWW-Authenticate (RFC 6750 section 3, RFC 9110 section 11.6.1). Empty fields are
+// left out; a challenge needs at least a realm, for a scheme must not stand alone.
+type Challenge struct {
+	Scheme string
+	// Realm must be printable ASCII (CheckRealm).
+	Realm string
+	// Error is one of the codes of RFC 6750 section 3.1, empty where the request had no token.
+	Error string
+	// Scope is what the resource demands, not what the token has. The scopes must be scope-tokens (CheckScope).
+	Scope []string
+}
+
+// String writes the challenge as the value of a header line of its own.
+func (c Challenge) String() string {
+	var b strings.Builder
+	b.WriteString(c.Scheme)
+	separator := ` `
+	for _, parameter := range []struct{ name, value string }{
+		{"realm", c.Realm},
+		{"error", c.Error},
+		{"scope", strings.Join(c.Scope, " ")},
+	} {
+		if parameter.value == "" {
+			continue
+		}
+		b.WriteString(separator)
+		b.WriteString(parameter.name)
+		b.WriteString(`="`)
+		writeEscaped(&b, parameter.value)
+		b.WriteByte('"')
+		separator = `, `
+	}
+	return b.String()
+}
+
+// writeEscaped writes the inside of a quoted-string (RFC 9110 section 5.6.4).
+func writeEscaped(b *strings.Builder, text string) {
+	for i := 0; i < len(text); i++ {
+		if text[i] == '"' || text[i] == '\\' {
+			b.WriteByte('\\')
+		}
+		b.WriteByte(text[i])
+	}
+}
+
+// CheckRealm says why a text cannot be a realm.
+func CheckRealm(realm string) error {
+	if realm == "" {
+		return errors.New("must not be empty")
+	}
+	for i := 0; i < len(realm); i++ {
+		if realm[i] < 0x20 || realm[i] > 0x7E {
+			return errors.New("must be printable ASCII")
+		}
+	}
+	return nil
+}
+
+// CheckScope says why a text cannot be a scope (the scope-token of RFC 6749 section 3.3).
+func CheckScope(scope string) error {
+	if scope == "" {
+		return errors.New("must not be empty")
+	}
+	for i := 0; i < len(scope); i++ {
+		if c := scope[i]; c <= 0x20 || c > 0x7E || c == '"' || c == '\\' {
+			return errors.New(`must be printable ASCII without space, '"' and '\'`)
+		}
+	}
+	return nil
+}

@@ -1,0 +1,158 @@
+// Package cache is the Introspector that remembers.
+//
+// What it remembers is what the authority said, never what somebody decided from it: scope, audience, binding and
+// expiry are judged anew on every request. An answer is never used at or after its exp.
+package cache
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/binary"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/portcullis-gateway/portcullis/introspect"
+)
+
+// State is what outlives a reload of the configuration: the memory of one authority as one client sees it, and the
+// calls that are under way. It is safe for concurrent use.
+type State struct {
+	memory *Memory
+	prefix []byte
+
+	mu sync.Mutex
+	// flights holds, for each token, the call that a request may join and whose answer may be remembered. A call that
+	// is not here any more was overtaken, by a later one or by Forget, and serves only those who wait for it.
+	flights map[key]*flight
+	dead    tombstones
+}
+
+// flight is one call to the authority, for any number of requests.
+type flight struct {
+	began  time.Time
+	epoch  uint64
+	done   chan struct{} // closed when answer and err are set
+	answer *introspect.Answer
+	err    error
+}
+
+// NewState returns the state of an authority and client, whose names tell it apart from all others that share the
+// memory.
+func NewState(memory *Memory, authority, client string) *State {
+	var prefix []byte
+	for _, name := range []string{authority, client} {
+		prefix = binary.BigEndian.AppendUint64(prefix, uint64(len(name)))
+		prefix = append(prefix, name...)
+	}
+	// One digest stands for both, so that the key of a token is made of a few bytes, however long the names are.
+	sum := sha256.Sum256(prefix)
+	return &State{memory: memory, prefix: sum[:], flights: make(map[key]*flight)}
+}
+
+// key digests authority, client and token, each of a fixed length by now.
+func (s *State) key(token introspect.Digest) key {
+	var text [2 * sha256.Size]byte
+	copy(text[:], s.prefix)
+	copy(text[sha256.Size:], token[:])
+	return sha256.Sum256(text[:])
+}
+
+// Cache asks next about a token unless it remembers the answer, once for all requests that want to know at the same
+// time. It is immutable, and safe for concurrent use.
+type Cache struct {
+	next  introspect.Introspector
+	state *State
+	life  Life
+	now   func() time.Time
+}
+
+// New returns a Cache over next.
+func New(next introspect.Introspector, state *State, life Life, now func() time.Time) *Cache {
+	return &Cache{next: next, state: state, life: life, now: now}
+}
+
+// Introspect returns what is remembered, joins a call that is under way, or asks.
+func (c *Cache) Introspect(ctx context.Context, token introspect.Token) (*introspect.Answer, error) {
+	k := c.state.key(token.Digest())
+	if answer := c.remembered(k, token.Since()); answer != nil {
+		return answer, nil
+	}
+	f, source, answer := c.join(k, token)
+	if answer != nil {
+		return answer, nil
+	}
+	select {
+	case <-f.done:
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+	if f.err != nil {
+		return nil, f.err
+	}
+	if source != f.answer.Source {
+		return f.answer.From(source), nil
+	}
+	return f.answer, nil
+}
+
+// remembered returns the answer that may still be used, or nil.
+func (c *Cache) remembered(k key, since time.Time) *introspect.Answer {
+	e := c.state.memory.get(k)
+	if e == nil || e.answer.AskedAt.Before(since) || c.state.dead.dead(e.epoch, e.answer) {
+		return nil
+	}
+	if !c.now().Before(c.life.end(e.answer)) {
+		return nil
+	}
+	return e.answer
+}
+
+// join returns the call that answers for the token: one under way if it began late enough, else a new one. A call that
+// ended since the caller looked has left its answer in memory.
+func (c *Cache) join(k key, token introspect.Token) (*flight, introspect.Source, *introspect.Answer) {
+	s := c.state
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if f, ok := s.flights[k]; ok && !f.began.Before(token.Since()) {
+		return f, introspect.Coalesced, nil
+	}
+	if answer := c.remembered(k, token.Since()); answer != nil {
+		return nil, "", answer
+	}
+	f := &flight{began: c.now(), epoch: s.dead.epoch.Load(), done: make(chan struct{})}
+	s.flights[k] = f
+	go c.fly(f, k, token.AskedSince(time.Time{}))
+	return f, introspect.Miss, nil
+}
+
+// fly makes the call on a context of its own: the request that began it may hang up, and the others still want to
+// know. The call ends by itself, since every Introspector below bounds its own time.
+func (c *Cache) fly(f *flight, k key, token introspect.Token) {
+	defer close(f.done)
+	f.answer, f.err = c.call(token)
+	s := c.state
+	s.mu.Lock()
+	if s.flights[k] == f && f.err == nil && c.now().Before(c.life.end(f.answer)) {
+		s.memory.put(&entry{key: k, epoch: f.epoch, answer: f.answer.From(introspect.Memory)})
+	}
+	s.mu.Unlock()
+	s.memory.settle()
+
+	// Until here a new request joins this flight, since ristretto shows what was put with a delay.
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.flights[k] == f {
+		delete(s.flights, k)
+	}
+}
+
+// call turns a panic below into an error, since nothing above a goroutine would catch it.
+func (c *Cache) call(token introspect.Token) (answer *introspect.Answer, err error) {
+	defer func() {
+		if r := recover(); r != nil {
+			answer, err = nil, fmt.Errorf("%w: panic while asking", introspect.ErrUnavailable)
+		}
+	}()
+	return c.next.Introspect(context.Background(), token)
+}

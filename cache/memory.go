@@ -1,0 +1,175 @@
+package cache
+
+import (
+	"fmt"
+	"runtime"
+	"sync"
+	"time"
+
+	"github.com/dgraph-io/ristretto/v2"
+
+	"github.com/portcullis-gateway/portcullis/introspect"
+)
+
+// key is a digest over authority, client and token, so that an answer is found by nobody else.
+type key [32]byte
+
+// hash picks the bits by which ristretto files an entry. They are bits of a SHA-256 already.
+func (k key) hash() uint64 {
+	var hash uint64
+	for _, b := range k[:8] {
+		hash = hash<<8 | uint64(b)
+	}
+	return hash
+}
+
+// entry is what is remembered of one token: the authority's answer, never a decision.
+type entry struct {
+	key key
+	// epoch is the state's epoch when the authority was asked.
+	epoch uint64
+	// answer has the source introspect.Memory.
+	answer *introspect.Answer
+}
+
+// Memory keeps answers within a budget of bytes. Active and inactive answers are kept apart: whoever sends unknown
+// tokens can push out inactive answers only. One Memory may serve several States. It is safe for concurrent use and
+// nobody has to close it: what it holds goes when the last user has let go of it, which after a reload may be a
+// request that outlives its handler.
+type Memory struct {
+	active   *ristretto.Cache[uint64, *entry]
+	inactive inactiveStore
+}
+
+// DefaultMemory is the budget of a Memory, in bytes, where nobody says otherwise.
+const DefaultMemory = 64 << 20
+
+// MinMemory is the smallest budget that a Memory accepts, in bytes.
+const MinMemory = 64 << 10
+
+// entryBytes is what an active answer takes in memory beside itself: the entry, and ristretto's own records of it.
+const entryBytes = 64 + 192
+
+// typicalBytes is what an active answer takes as a rule; ristretto wants to count ten times as many keys as it keeps.
+const typicalBytes = 768
+
+// NewMemory returns a memory of the given budget in bytes, an eighth of which is for inactive answers.
+func NewMemory(budget int64) (*Memory, error) {
+	if budget < MinMemory {
+		return nil, fmt.Errorf("memory of %d bytes is too small: at least %d", budget, MinMemory)
+	}
+	forInactive := budget / 8
+	active, err := ristretto.NewCache(&ristretto.Config[uint64, *entry]{
+		NumCounters:        max(budget/typicalBytes*10, 1024),
+		MaxCost:            budget - forInactive,
+		BufferItems:        64,
+		IgnoreInternalCost: true,
+		KeyToHash:          func(hash uint64) (uint64, uint64) { return hash, 0 },
+	})
+	if err != nil {
+		return nil, fmt.Errorf("making the memory: %w", err)
+	}
+	memory := &Memory{active: active, inactive: inactiveStore{limit: int(forInactive / inactiveBytes)}}
+	// ristretto panics when it is used while it is being closed, so it is closed when nobody can use it any more.
+	runtime.AddCleanup(memory, func(active *ristretto.Cache[uint64, *entry]) { active.Close() }, active)
+	return memory, nil
+}
+
+// get returns the entry of a key, or nil.
+func (m *Memory) get(k key) *entry {
+	// ristretto compares 64 bits only; a collision must not hand one user's identity to another.
+	if e, ok := m.active.Get(k.hash()); ok && e.key == k {
+		return e
+	}
+	return m.inactive.get(k)
+}
+
+// put remembers an entry in place of what was there. An active one is visible after settle.
+func (m *Memory) put(e *entry) {
+	if !e.answer.Active {
+		m.active.Del(e.key.hash())
+		m.inactive.put(e)
+		return
+	}
+	m.inactive.remove(e.key)
+	m.active.Set(e.key.hash(), e, int64(e.answer.Size()+entryBytes))
+}
+
+// remove forgets a key, for certain after settle.
+func (m *Memory) remove(k key) {
+	m.active.Del(k.hash())
+	m.inactive.remove(k)
+}
+
+// settle waits until every put and remove that returned before is visible.
+func (m *Memory) settle() { m.active.Wait() }
+
+// inactiveBytes is what an inactive answer takes in memory: the entry, the answer, and its place in a map.
+const inactiveBytes = 640
+
+// inactiveStore keeps inactive answers for the few seconds that they are worth. It has two generations: when the
+// younger one is full, the older one is dropped. The zero value keeps nothing.
+type inactiveStore struct {
+	mu             sync.RWMutex
+	limit          int
+	younger, older map[key]*entry
+}
+
+func (s *inactiveStore) get(k key) *entry {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	if e, ok := s.younger[k]; ok {
+		return e
+	}
+	return s.older[k]
+}
+
+func (s *inactiveStore) put(e *entry) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.younger == nil || len(s.younger) >= s.limit/2 {
+		s.younger, s.older = make(map[key]*entry), s.younger
+	}
+	delete(s.older, e.key)
+	s.younger[e.key] = e
+}
+
+func (s *inactiveStore) remove(k key) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.younger, k)
+	delete(s.older, k)
+}
+
+// Life says how long answers are remembered.
+type Life struct {
+	// TTL is the longest life of an active answer. Zero: until its exp.
+	TTL time.Duration
+	// DefaultTTL is the life of an active answer without exp.
+	DefaultTTL time.Duration
+	// NegativeTTL is the life of an inactive answer. Zero: not remembered.
+	NegativeTTL time.Duration
+}
+
+// Defaults of a Life.
+const (
+	DefaultTTL         = time.Minute
+	DefaultNegativeTTL = 10 * time.Second
+)
+
+// end is the instant at and after which an answer must not be used.
+func (l Life) end(answer *introspect.Answer) time.Time {
+	if !answer.Active {
+		return answer.AskedAt.Add(l.NegativeTTL)
+	}
+	end := answer.ExpiresAt
+	if end.IsZero() {
+		end = answer.AskedAt.Add(l.DefaultTTL)
+	}
+	if l.TTL > 0 {
+		if longest := answer.AskedAt.Add(l.TTL); longest.Before(end) {
+			end = longest
+		}
+	}
+	return end
+}

@@ -1,0 +1,295 @@
+package portcullis
+
+import (
+	"cmp"
+	"encoding/json"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+	"github.com/caddyserver/caddy/v2/caddyconfig/httpcaddyfile"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+	"go.uber.org/zap"
+
+	"github.com/portcullis-gateway/portcullis/authority"
+	"github.com/portcullis-gateway/portcullis/bearer"
+	"github.com/portcullis-gateway/portcullis/identity"
+	"github.com/portcullis-gateway/portcullis/internal/operator"
+)
+
+func init() {
+	httpcaddyfile.RegisterHandlerDirective("introspect", parseIntrospect)
+	httpcaddyfile.RegisterDirectiveOrder("introspect", httpcaddyfile.After, "basic_auth")
+	httpcaddyfile.RegisterGlobalOption("introspect", parseAuthorityOption)
+}
+
+// notInThisBuild are the subdirectives of `introspect` that a later build has, in a site block or a global option.
+var notInThisBuild = map[string]bool{
+	"scope_match": true, "claim": true, "require": true, "acr": true, "max_age": true, "fresh": true,
+	"resource": true, "resource_metadata": true, "dpop": true, "mtls": true, "preflight": true, "observe": true,
+	"token_from": true, "claim_encoding": true, "client_as_user": true, "pass_token": true, "phantom_token": true,
+	"end_at_expiry": true, "try_each": true,
+	"issuer": true, "basic_encoding": true, "client_key": true, "assertion_audience": true, "bearer": true,
+	"bearer_from": true, "token_type_hint": true, "param": true, "endpoint_param": true, "request_header": true,
+	"token_prefix": true, "jwt_response": true, "answer": true, "breaker": true, "unknown_tokens": true,
+	"transport": true, "events": true,
+	"redis": true, "revalidate": true, "stale": true,
+}
+
+// unrecognized is the error for a subdirective that a block does not have.
+func unrecognized(d *caddyfile.Dispenser, later map[string]bool) error {
+	if later[d.Val()] {
+		return d.Errf("'%s' is not in this build of Portcullis", d.Val())
+	}
+	return d.Errf("unrecognized subdirective '%s'", d.Val())
+}
+
+// parseIntrospect parses the directive. Syntax:
+//
+//	introspect [<matcher>] [<authority>] [scope <scope>...] {
+//		scope       <scope>...
+//		any_scope   <scope>...
+//		audience    <aud>...
+//		optional
+//		identity    remote|none
+//		copy_claims <claim>[><Header>]...
+//		realm       <text>
+//		<options of an authority>
+//	}
+func parseIntrospect(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error) {
+	handler := new(Handler)
+	if err := handler.UnmarshalCaddyfile(h.Dispenser); err != nil {
+		return nil, err
+	}
+	warnOfLiteralSecret(h.Dispenser, handler.Authority)
+	return handler, handler.resolve(h)
+}
+
+// UnmarshalCaddyfile parses the directive without regard to what the rest of the Caddyfile has.
+func (h *Handler) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
+	d.Next()
+	if err := h.parseFirstLine(d); err != nil {
+		return err
+	}
+	seen := make(once)
+	for nesting := d.Nesting(); d.NextBlock(nesting); {
+		if err := seen.check(d, "scope", "any_scope", "audience", "copy_claims"); err != nil {
+			return err
+		}
+		if err := h.parseOption(d); err != nil {
+			return err
+		}
+	}
+	if h.Authority != nil && len(h.Authorities) > 0 {
+		return d.Errf("authority '%s' is named, and the block has options of another one: a route has one or the other", h.Authorities[0])
+	}
+	return nil
+}
+
+// parseFirstLine parses the authority and the scopes that stand behind the directive's name.
+func (h *Handler) parseFirstLine(d *caddyfile.Dispenser) error {
+	for d.NextArg() {
+		switch argument := d.Val(); {
+		case argument == "scope":
+			return parseList(d, &h.Scope, bearer.CheckScope)
+		case strings.HasPrefix(argument, "{"):
+			return d.Errf("'%s' cannot stand here: write 'issuer %s' in the block", argument, argument)
+		case strings.Contains(argument, "://"):
+			return d.Errf("an issuer URL is not in this build of Portcullis: write 'endpoint <url>' in the block")
+		case len(h.Authorities) == 1:
+			return d.Errf("several authorities on one route are not in this build of Portcullis")
+		default:
+			if err := authority.CheckName(argument); err != nil {
+				return d.WrapErr(err)
+			}
+			h.Authorities = append(h.Authorities, argument)
+		}
+	}
+	return nil
+}
+
+func (h *Handler) parseOption(d *caddyfile.Dispenser) error {
+	switch d.Val() {
+	case "scope":
+		return parseList(d, &h.Scope, bearer.CheckScope)
+	case "any_scope":
+		return parseList(d, &h.AnyScope, bearer.CheckScope)
+	case "audience":
+		return parseList(d, &h.Audience, nil)
+	case "optional":
+		return parseFlag(d, &h.Optional)
+	case "identity":
+		var preset string
+		if err := parseText(d, &preset); err != nil {
+			return err
+		}
+		h.Identity = identity.Preset(preset)
+		if preset == "x_forwarded" || preset == "x_auth_request" {
+			return d.Errf("'identity %s' is not in this build of Portcullis", preset)
+		}
+		_, err := identity.NewTeller(h.Identity, nil)
+		return wrap(d, err)
+	case "copy_claims":
+		return h.parseCopyClaims(d)
+	case "realm":
+		if err := parseText(d, &h.Realm); err != nil {
+			return err
+		}
+		if err := bearer.CheckRealm(h.Realm); err != nil {
+			return d.Errf("bad realm value '%s': %v", h.Realm, err)
+		}
+		return nil
+	}
+	if !isAuthorityOption(d.Val()) {
+		return unrecognized(d, notInThisBuild)
+	}
+	if h.Authority == nil {
+		h.Authority = new(authority.Config)
+	}
+	return parseAuthorityLine(d, h.Authority)
+}
+
+func (h *Handler) parseCopyClaims(d *caddyfile.Dispenser) error {
+	arguments := d.RemainingArgs()
+	if len(arguments) == 0 {
+		return d.ArgErr()
+	}
+	for _, argument := range arguments {
+		claim, header, named := strings.Cut(argument, ">")
+		if claim == "" || named && header == "" {
+			return d.Errf("bad copy_claims value '%s': must be <claim> or <claim>><Header>", argument)
+		}
+		h.CopyClaims = append(h.CopyClaims, identity.Copy{Claim: claim, Header: header})
+	}
+	_, err := identity.NewTeller(cmp.Or(h.Identity, identity.Remote), h.CopyClaims)
+	return wrap(d, err)
+}
+
+// resolve checks the authority of the route against those that the Caddyfile has, so that a mistake is found with its
+// line, and writes down which one a route without a name asks.
+func (h *Handler) resolve(helper httpcaddyfile.Helper) error {
+	names := authorityNames(helper)
+	embedded := helper.Option("authorization_server") != nil
+	switch {
+	case h.Authority != nil:
+		if h.Authority.Endpoint == "" && !h.Authority.Embedded {
+			return helper.Errf("options of an authority need 'endpoint <url>' or 'embedded' in the same block")
+		}
+		if h.Authority.Embedded && !embedded {
+			return helper.Errf("'embedded' needs the global option 'authorization_server'")
+		}
+		return nil
+	case len(h.Authorities) == 1:
+		return wrap(helper.Dispenser, authority.CheckKnown(h.Authorities[0], names))
+	}
+	name, err := authority.Default(names, embedded)
+	if err != nil {
+		return helper.WrapErr(err)
+	}
+	if name == "" {
+		h.Authority = &authority.Config{Embedded: true}
+		return nil
+	}
+	h.Authorities = []string{name}
+	return nil
+}
+
+// authorityNames lists the authorities of the global option.
+func authorityNames(h httpcaddyfile.Helper) []string {
+	option, ok := h.Option("introspect").(httpcaddyfile.App)
+	if !ok {
+		return nil
+	}
+	var app authority.App
+	if err := json.Unmarshal(option.Value, &app); err != nil {
+		return nil // parseAuthorityOption wrote it
+	}
+	return slices.Sorted(maps.Keys(app.Authorities))
+}
+
+// warnOfLiteralSecret tells the operator of a secret that Caddy would show in its configuration.
+func warnOfLiteralSecret(d *caddyfile.Dispenser, config *authority.Config) {
+	if config == nil || config.Client == nil || config.Client.Secret == "" || operator.IsPlaceholder(config.Client.Secret) {
+		return
+	}
+	caddy.Log().Named("caddyfile").Warn(
+		"Caddy shows a literal client secret to whoever reaches its configuration: use {env.NAME} or {file./absolute/path}",
+		zap.String("file", d.File()), zap.Int("line", d.Line()))
+}
+
+// once tells which subdirectives of a block were there already.
+type once map[string]bool
+
+// check refuses the second appearance of a subdirective that is not repeatable.
+func (o once) check(d *caddyfile.Dispenser, repeatable ...string) error {
+	if o[d.Val()] && !slices.Contains(repeatable, d.Val()) {
+		return d.Errf("'%s' is already specified", d.Val())
+	}
+	o[d.Val()] = true
+	return nil
+}
+
+func wrap(d *caddyfile.Dispenser, err error) error {
+	if err == nil {
+		return nil
+	}
+	return d.WrapErr(err)
+}
+
+// parseFlag parses a subdirective without arguments.
+func parseFlag(d *caddyfile.Dispenser, into *bool) error {
+	if d.NextArg() {
+		return d.ArgErr()
+	}
+	*into = true
+	return nil
+}
+
+// parseText parses a subdirective with one argument.
+func parseText(d *caddyfile.Dispenser, into *string) error {
+	if !d.AllArgs(into) || *into == "" {
+		return d.ArgErr()
+	}
+	return nil
+}
+
+// parseList parses a subdirective with one argument or more, which add up over its lines.
+func parseList(d *caddyfile.Dispenser, into *[]string, check func(string) error) error {
+	option := d.Val()
+	arguments := d.RemainingArgs()
+	if len(arguments) == 0 {
+		return d.ArgErr()
+	}
+	for _, argument := range arguments {
+		if check == nil {
+			continue
+		}
+		if err := check(argument); err != nil {
+			return d.Errf("bad %s value '%s': %v", option, argument, err)
+		}
+	}
+	*into = append(*into, arguments...)
+	return nil
+}
+
+// parseDuration parses a subdirective with a duration, such as 30s or 1d.
+func parseDuration(d *caddyfile.Dispenser, into *caddy.Duration) error {
+	option := d.Val()
+	var text string
+	if err := parseText(d, &text); err != nil {
+		return err
+	}
+	duration, err := caddy.ParseDuration(text)
+	if err != nil {
+		return d.Errf("bad %s value '%s': %v", option, text, err)
+	}
+	if duration < 0 {
+		return d.Errf("bad %s value '%s': must not be negative", option, text)
+	}
+	*into = caddy.Duration(duration)
+	return nil
+}
+
+var _ caddyfile.Unmarshaler = (*Handler)(nil)

@@ -1,0 +1,186 @@
+package portcullis
+
+import (
+	"encoding/json"
+	"slices"
+
+	"github.com/caddyserver/caddy/v2/caddyconfig"
+	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+	"github.com/caddyserver/caddy/v2/caddyconfig/httpcaddyfile"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+
+	"github.com/portcullis-gateway/portcullis/authserver"
+	"github.com/portcullis-gateway/portcullis/authserver/shim"
+	"github.com/portcullis-gateway/portcullis/bearer"
+)
+
+func init() {
+	httpcaddyfile.RegisterHandlerDirective("authorization_server", parseAuthorizationServer)
+	httpcaddyfile.RegisterDirectiveOrder("authorization_server", httpcaddyfile.Before, "redir")
+	httpcaddyfile.RegisterGlobalOption("authorization_server", parseAuthorizationServerOption)
+}
+
+// parseAuthorizationServer parses the directive, which has neither arguments nor a block. Syntax:
+//
+//	authorization_server [<matcher>]
+func parseAuthorizationServer(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error) {
+	h.Next()
+	if h.NextArg() {
+		return nil, h.ArgErr()
+	}
+	if h.NextBlock(h.Nesting()) {
+		return nil, h.Err("authorization_server has no block here: its options are those of the global option")
+	}
+	if h.Option("authorization_server") == nil {
+		return nil, h.Err("authorization_server needs the global option 'authorization_server { issuer <url> … }'")
+	}
+	return new(shim.Handler), nil
+}
+
+// Subdirectives of the global option that a later build has.
+var (
+	laterServerOptions = map[string]bool{
+		"resource": true, "user": true, "scope": true, "refresh_token_ttl": true, "code_ttl": true,
+		"session_ttl": true, "legacy": true, "assertion_issuer": true, "registration": true, "branding": true,
+	}
+	laterClientOptions = map[string]bool{
+		"redirect_uris": true, "audiences": true, "jwks": true, "trusted": true,
+	}
+	laterGrants = []string{
+		"authorization_code", "refresh_token", "password", "implicit", "urn:ietf:params:oauth:grant-type:jwt-bearer",
+	}
+	laterClientAuth = []string{"client_secret_post", "client_secret_jwt", "private_key_jwt", "none"}
+)
+
+// parseAuthorizationServerOption parses the global option. Syntax:
+//
+//	authorization_server {
+//		issuer <url>
+//		store  file <path>
+//		client <client_id> <secret or hash> {
+//			grants         client_credentials
+//			scopes         <scope>...
+//			default_scopes <scope>...
+//			auth           client_secret_basic
+//			introspect
+//			name           <text>
+//		}
+//		access_token_ttl <duration>
+//	}
+func parseAuthorizationServerOption(d *caddyfile.Dispenser, existing any) (any, error) {
+	d.Next()
+	if existing != nil {
+		return nil, d.Err("authorization_server is already specified: a process has one")
+	}
+	if d.NextArg() {
+		return nil, d.ArgErr()
+	}
+	app := new(shim.App)
+	seen := make(once)
+	for nesting := d.Nesting(); d.NextBlock(nesting); {
+		if err := seen.check(d, "client"); err != nil {
+			return nil, err
+		}
+		if err := parseServerOption(d, app); err != nil {
+			return nil, err
+		}
+	}
+	if app.Issuer == "" {
+		return nil, d.Err("authorization_server needs 'issuer <url>'")
+	}
+	value, err := json.Marshal(app)
+	if err != nil {
+		return nil, d.WrapErr(err)
+	}
+	return httpcaddyfile.App{Name: "authorization_server", Value: value}, nil
+}
+
+func parseServerOption(d *caddyfile.Dispenser, app *shim.App) error {
+	switch d.Val() {
+	case "issuer":
+		return parseText(d, &app.Issuer)
+	case "store":
+		return parseStore(d, app)
+	case "client":
+		return parseClient(d, app)
+	case "access_token_ttl":
+		return parsePositive(d, &app.AccessTokenTTL)
+	}
+	return unrecognized(d, laterServerOptions)
+}
+
+func parseStore(d *caddyfile.Dispenser, app *shim.App) error {
+	var kind, path string
+	if !d.AllArgs(&kind, &path) {
+		return d.ArgErr()
+	}
+	switch kind {
+	case "file":
+		app.StoreRaw = caddyconfig.JSONModuleObject(shim.FileStore{Path: path}, "module", "file", nil)
+		return nil
+	case "postgres":
+		return d.Err("'store postgres' is not in this build: add the package " +
+			"github.com/portcullis-gateway/portcullis/authserver/postgres to it")
+	}
+	return d.Errf("bad store value '%s': must be file", kind)
+}
+
+func parseClient(d *caddyfile.Dispenser, app *shim.App) error {
+	var client shim.Client
+	if !d.AllArgs(&client.ID, &client.Secret) || client.ID == "" || client.Secret == "" {
+		return d.ArgErr()
+	}
+	if slices.ContainsFunc(app.Client, func(other shim.Client) bool { return other.ID == client.ID }) {
+		return d.Errf("client '%s' is already specified", client.ID)
+	}
+	seen := make(once)
+	for nesting := d.Nesting(); d.NextBlock(nesting); {
+		if err := seen.check(d); err != nil {
+			return err
+		}
+		if err := parseClientOption(d, &client); err != nil {
+			return err
+		}
+	}
+	app.Client = append(app.Client, client)
+	return nil
+}
+
+func parseClientOption(d *caddyfile.Dispenser, client *shim.Client) error {
+	switch d.Val() {
+	case "grants":
+		if err := parseList(d, &client.Grants, nil); err != nil {
+			return err
+		}
+		for _, grant := range client.Grants {
+			switch {
+			case slices.Contains(laterGrants, grant):
+				return d.Errf("the grant '%s' is not in this build of Portcullis", grant)
+			case grant != authserver.GrantClientCredentials:
+				return d.Errf("bad grants value '%s': must be %s", grant, authserver.GrantClientCredentials)
+			}
+		}
+		return nil
+	case "scopes":
+		return parseList(d, &client.Scopes, bearer.CheckScope)
+	case "default_scopes":
+		return parseList(d, &client.DefaultScopes, bearer.CheckScope)
+	case "auth":
+		var method string
+		if err := parseText(d, &method); err != nil {
+			return err
+		}
+		switch {
+		case slices.Contains(laterClientAuth, method):
+			return d.Errf("'auth %s' is not in this build of Portcullis", method)
+		case method != "client_secret_basic":
+			return d.Errf("bad auth value '%s': must be client_secret_basic", method)
+		}
+		return nil
+	case "introspect":
+		return parseFlag(d, &client.Introspect)
+	case "name":
+		return parseText(d, &client.Name)
+	}
+	return unrecognized(d, laterClientOptions)
+}

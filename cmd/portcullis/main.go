@@ -1,0 +1,13 @@
+// Command portcullis is Caddy with its standard modules and the whole of Portcullis.
+package main
+
+import (
+	caddycmd "github.com/caddyserver/caddy/v2/cmd"
+	_ "github.com/caddyserver/caddy/v2/modules/standard"
+
+	_ "github.com/portcullis-gateway/portcullis"
+)
+
+func main() {
+	caddycmd.Main()
+}

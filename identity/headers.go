@@ -1,0 +1,190 @@
+package identity
+
+import (
+	"errors"
+	"fmt"
+	"net/http"
+	"slices"
+	"strings"
+
+	"golang.org/x/net/http/httpguts"
+
+	"github.com/portcullis-gateway/portcullis/introspect"
+)
+
+// ErrUser means that the token names a user whose name no header can carry. Passing the request on without the name
+// would make somebody nobody.
+var ErrUser = errors.New("the user's name cannot be told to the backend")
+
+// Preset names a set of headers in which the backend learns who came.
+type Preset string
+
+// The presets.
+const (
+	// Remote: Remote-User, Remote-Name, Remote-Email, Remote-Groups, Remote-Client, Remote-Scope.
+	Remote Preset = "remote"
+	// None sets no header but those of copy_claims.
+	None Preset = "none"
+
+	// The headers of these are protected on every route, whatever its preset.
+	xForwarded   Preset = "x_forwarded"
+	xAuthRequest Preset = "x_auth_request"
+)
+
+// presetHeader is one header of a preset, and where its value comes from.
+type presetHeader struct {
+	name  string
+	value func(*introspect.Answer) (string, bool)
+}
+
+var presets = map[Preset][]presetHeader{
+	Remote: {
+		{"Remote-User", userValue},
+		{"Remote-Name", claimValue("name")},
+		{"Remote-Email", claimValue("email")},
+		{"Remote-Groups", groupsValue},
+		{"Remote-Client", func(a *introspect.Answer) (string, bool) { return encodeText(a.ClientID) }},
+		{"Remote-Scope", func(a *introspect.Answer) (string, bool) { return encodeText(strings.Join(a.Scope, " ")) }},
+	},
+	xForwarded: {
+		{name: "X-Forwarded-User"}, {name: "X-Forwarded-Preferred-Username"},
+		{name: "X-Forwarded-Email"}, {name: "X-Forwarded-Groups"},
+	},
+	xAuthRequest: {
+		{name: "X-Auth-Request-User"}, {name: "X-Auth-Request-Preferred-Username"},
+		{name: "X-Auth-Request-Email"}, {name: "X-Auth-Request-Groups"},
+	},
+}
+
+// Copy is one claim that is copied into a header.
+type Copy struct {
+	// Claim is the path of the claim in the answer.
+	Claim string `json:"claim,omitempty"`
+	// Header is the name of the header. Empty: X-Claim-<Claim>.
+	Header string `json:"header,omitempty"`
+}
+
+// Target is the name of the header that a Copy sets.
+func (c Copy) Target() string {
+	if c.Header != "" {
+		return http.CanonicalHeaderKey(c.Header)
+	}
+	name := strings.NewReplacer("_", "-", ".", "-", "/", "-", ":", "-", `\`, "").Replace(c.Claim)
+	return http.CanonicalHeaderKey(claimPrefix + name)
+}
+
+// Teller tells the backend who came. It is immutable and safe for concurrent use.
+type Teller struct {
+	headers []presetHeader
+	targets []string
+}
+
+// NewTeller returns a Teller for a preset and further claims. It refuses header names that cannot be set, that two
+// claims share, or that mean something to HTTP or the proxy.
+func NewTeller(preset Preset, copies []Copy) (*Teller, error) {
+	if preset != Remote && preset != None {
+		return nil, fmt.Errorf("identity %q: must be remote or none", preset)
+	}
+	t := &Teller{headers: presets[preset]}
+	taken := make(map[string]bool)
+	for _, header := range t.headers {
+		taken[foldName(header.name)] = true
+	}
+	for _, c := range copies {
+		target := c.Target()
+		if err := checkTarget(target); err != nil {
+			return nil, fmt.Errorf("copy_claims %s: header %q %w", c.Claim, target, err)
+		}
+		if taken[foldName(target)] {
+			return nil, fmt.Errorf("copy_claims %s: header %q is set twice", c.Claim, target)
+		}
+		taken[foldName(target)] = true
+		t.targets = append(t.targets, target)
+		// A slice of its own: the preset's is shared.
+		t.headers = append(t.headers[:len(t.headers):len(t.headers)], presetHeader{target, claimValue(c.Claim)})
+	}
+	return t, nil
+}
+
+// meaningful are the headers, folded, to which HTTP, Caddy or the gateway itself give a meaning of their own.
+var meaningful = map[string]bool{
+	"accept-encoding": true, "authorization": true, "connection": true, "content-encoding": true,
+	"content-length": true, "content-type": true, "cookie": true, "dpop": true, "expect": true, "forwarded": true,
+	"host": true, "keep-alive": true, "proxy-authenticate": true, "proxy-authorization": true,
+	"proxy-connection": true, "te": true, "trailer": true, "transfer-encoding": true, "upgrade": true, "via": true,
+	"x-forwarded-for": true, "x-forwarded-host": true, "x-forwarded-proto": true,
+}
+
+func checkTarget(name string) error {
+	switch {
+	case !httpguts.ValidHeaderFieldName(name):
+		return errors.New("is not a header name")
+	case len(name) > longestName:
+		return fmt.Errorf("is longer than %d bytes", longestName)
+	case strings.ContainsAny(name, "_."):
+		return errors.New("must be spelled with '-': many servers drop or confuse names with '_' or '.'")
+	case meaningful[foldName(name)]:
+		return errors.New("has a meaning of its own in HTTP")
+	}
+	return nil
+}
+
+// Targets lists the headers that the claims of copy_claims go to.
+func (t *Teller) Targets() []string { return t.targets }
+
+// Told are the names of the headers that the gateway has set on a request, in canonical form.
+type Told []string
+
+// Tell sets the headers, each to one line, except those that are told already, and returns all that are told now. A
+// claim that is absent, null or empty sets none. It returns ErrUser if the user's name cannot be carried; then it has
+// set nothing.
+func (t *Teller) Tell(header http.Header, answer *introspect.Answer, told Told) (Told, error) {
+	if _, err := User(answer); err != nil {
+		return told, err
+	}
+	// Only what was told before this call is off limits, so that nothing is looked for among its own.
+	before := told
+	for _, h := range t.headers {
+		if value, ok := h.value(answer); ok && value != "" && !slices.Contains(before, h.name) {
+			header[h.name] = []string{value}
+			told = append(told, h.name)
+		}
+	}
+	return told, nil
+}
+
+// User names the resource owner, encoded as in a header: username, else sub; empty if the token names none. A token
+// without username whose sub is absent or is its client names nobody: the client acts for itself (RFC 6749
+// section 4.4), and one that is called like a user must not pass for the user (RFC 9700 section 4.15). It returns
+// ErrUser if a header cannot carry the name.
+func User(answer *introspect.Answer) (string, error) {
+	name := answer.Username
+	if name == "" && answer.Subject != answer.ClientID {
+		name = answer.Subject
+	}
+	encoded, ok := encodeText(name)
+	if !ok {
+		return "", ErrUser
+	}
+	return encoded, nil
+}
+
+func userValue(answer *introspect.Answer) (string, bool) {
+	user, err := User(answer)
+	return user, err == nil
+}
+
+func groupsValue(answer *introspect.Answer) (string, bool) {
+	if value, ok := answer.Claim("groups"); ok && value != nil {
+		return encodeClaim(value)
+	}
+	value, _ := answer.Claim("roles")
+	return encodeClaim(value)
+}
+
+func claimValue(path string) func(*introspect.Answer) (string, bool) {
+	return func(answer *introspect.Answer) (string, bool) {
+		value, _ := answer.Claim(path)
+		return encodeClaim(value)
+	}
+}

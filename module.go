@@ -1,0 +1,171 @@
+// Package portcullis makes Caddy a gateway that enforces OAuth 2.0 token introspection (RFC 7662).
+package portcullis
+
+import (
+	"errors"
+	"fmt"
+	"net/http"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+
+	"github.com/portcullis-gateway/portcullis/authority"
+	_ "github.com/portcullis-gateway/portcullis/authserver/shim" // the embedded authorization server
+	"github.com/portcullis-gateway/portcullis/bearer"
+	"github.com/portcullis-gateway/portcullis/identity"
+	"github.com/portcullis-gateway/portcullis/introspect"
+	"github.com/portcullis-gateway/portcullis/policy"
+)
+
+func init() {
+	caddy.RegisterModule(new(Handler))
+}
+
+// Handler demands a good access token: it takes the bearer token of the request (RFC 6750), asks an authorization
+// server what it knows of it (RFC 7662), judges whether that is enough here, and tells the backend in identity headers
+// who came. Forged identity headers are removed first, on every path, whether the request is refused or not.
+//
+// Refusals are 401, 403 and 400 with the challenge of RFC 6750; 503 and 504 if the authorization server cannot be
+// asked or is too slow; and 502 if it refuses the gateway's own credentials or sends no RFC 7662 answer. All of them
+// pass through Caddy's error handling.
+//
+// The following placeholders are available afterwards; what the token does not have is empty:
+//
+// Placeholder | Description
+// ------------|------------
+// `{http.auth.user.id}` | The user, as in `Remote-User`
+// `{http.introspect.active}` | `true` if the token is active, `false` if it is not
+// `{http.introspect.scope}` | The granted scopes, separated by spaces
+// `{http.introspect.client_id}` | The client that the token was issued to
+// `{http.introspect.sub}` | The subject of the token
+// `{http.introspect.iss}` | The issuer of the token
+// `{http.introspect.exp}` | When the token expires, in seconds since the epoch
+// `{http.introspect.authority}` | The authority that was asked
+// `{http.introspect.cache}` | Where the answer came from: `memory`, `miss` or `coalesced`
+// `{http.introspect.claims.<path>}` | Any member of the answer
+// `{http.introspect.error}` | The error code of a refusal
+// `{http.introspect.error_description}` | Why, for an error page or a log
+type Handler struct {
+	// The name of the authority to ask, one of the app `introspect`. Default: the authority called `default`, else the
+	// only one there is, else the embedded authorization server.
+	Authorities []string `json:"authorities,omitempty"`
+	// An authority of this route's own, in place of a name.
+	Authority *authority.Config `json:"authority,omitempty"`
+
+	// The scopes that a token must have, all of them.
+	Scope []string `json:"scope,omitempty"`
+	// The scopes of which a token must have at least one.
+	AnyScope []string `json:"any_scope,omitempty"`
+	// The audiences of which the `aud` of a token must contain one. A token without audience is refused then.
+	Audience []string `json:"audience,omitempty"`
+	// Pass requests without a token on, without identity. A bad token is still refused.
+	Optional bool `json:"optional,omitempty"`
+
+	// The headers in which the backend learns who came: `remote` (Remote-User, Remote-Name, Remote-Email,
+	// Remote-Groups, Remote-Client, Remote-Scope) or `none`. Default: `remote`.
+	Identity identity.Preset `json:"identity,omitempty"`
+	// Further claims that are copied into headers, `X-Claim-<Claim>` unless they are named. The names are removed from
+	// the requests of all routes.
+	CopyClaims []identity.Copy `json:"copy_claims,omitempty"`
+
+	// The realm of the challenges. Default: `portcullis`.
+	Realm string `json:"realm,omitempty"`
+
+	app       *authority.App
+	authority *authority.Authority
+	rules     policy.Rules
+	teller    *identity.Teller
+}
+
+const defaultRealm = "portcullis"
+
+// CaddyModule returns the Caddy module information.
+func (*Handler) CaddyModule() caddy.ModuleInfo {
+	return caddy.ModuleInfo{ID: "http.handlers.introspect", New: func() caddy.Module { return new(Handler) }}
+}
+
+// Provision finds the authority and checks the rules. It opens no connection.
+func (h *Handler) Provision(ctx caddy.Context) error {
+	app, err := ctx.App("introspect")
+	if err != nil {
+		return fmt.Errorf("loading the authorities: %w", err)
+	}
+	h.app = app.(*authority.App)
+	if h.authority, err = h.findAuthority(); err != nil {
+		return err
+	}
+	h.rules = policy.Rules{Scope: h.Scope, AnyScope: h.AnyScope, Audience: h.Audience, Leeway: h.authority.Leeway}
+	for _, scope := range h.rules.Demanded() {
+		if err := bearer.CheckScope(scope); err != nil {
+			return fmt.Errorf("scope %q: %w", scope, err)
+		}
+	}
+	if h.Realm == "" {
+		h.Realm = defaultRealm
+	}
+	if err := bearer.CheckRealm(h.Realm); err != nil {
+		return fmt.Errorf("realm %q: %w", h.Realm, err)
+	}
+	if h.Identity == "" {
+		h.Identity = identity.Remote
+	}
+	if h.teller, err = identity.NewTeller(h.Identity, h.CopyClaims); err != nil {
+		return err
+	}
+	h.app.Protect(h.teller.Targets())
+	return nil
+}
+
+func (h *Handler) findAuthority() (*authority.Authority, error) {
+	switch {
+	case h.Authority != nil && len(h.Authorities) > 0:
+		return nil, errors.New("a route asks an authority by name or one of its own, not both")
+	case h.Authority != nil:
+		return h.app.Own(h.Authority)
+	case len(h.Authorities) > 1:
+		return nil, errors.New("several authorities on one route are not in this build")
+	case len(h.Authorities) == 1:
+		return h.app.Named(h.Authorities[0])
+	}
+	return h.app.Default()
+}
+
+// ServeHTTP is the walk of a request: stripped, its token taken, an authority asked, the answer judged, the backend
+// told who came.
+func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
+	visit := visitOf(r)
+	h.app.Protected().Strip(r, visit.told)
+
+	credential, err := visit.takeToken(r, h.authority.MaxToken)
+	if errors.Is(err, bearer.ErrNoToken) && h.Optional {
+		visit.log(outcomeAnonymous)
+		return next.ServeHTTP(w, r)
+	}
+	if err != nil {
+		return h.refuse(w, visit, tokenRefusal(err))
+	}
+
+	answer, err := h.authority.Introspect(r.Context(), introspect.NewToken(credential.Token))
+	if err != nil {
+		return h.refuse(w, visit, h.authorityRefusal(r.Context(), err))
+	}
+	visit.learn(h.authority.Label, answer)
+
+	verdict := h.rules.Judge(answer, time.Now(), credential.Scheme == bearer.SchemeDPoP)
+	if verdict.Outcome != policy.Allowed {
+		return h.refuse(w, visit, verdictRefusal(verdict))
+	}
+
+	if err := visit.tell(r.Header, h.teller, answer); err != nil {
+		return h.refuse(w, visit, refusal{status: http.StatusForbidden, outcome: outcomeForbidden, reason: err.Error()})
+	}
+	visit.log(outcomeAllowed)
+	return next.ServeHTTP(w, r)
+}
+
+// Interface guards
+var (
+	_ caddy.Provisioner           = (*Handler)(nil)
+	_ caddyhttp.MiddlewareHandler = (*Handler)(nil)
+)

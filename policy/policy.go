@@ -1,0 +1,142 @@
+// Package policy decides whether what an authorization server says of a token is enough for a route.
+package policy
+
+import (
+	"strings"
+	"time"
+
+	"github.com/portcullis-gateway/portcullis/introspect"
+)
+
+// Outcome is a decision.
+type Outcome string
+
+// The outcomes, as metrics and logs name them.
+const (
+	// Allowed: the token is good, and enough.
+	Allowed Outcome = "allowed"
+	// InvalidToken: the token is not good (anywhere, or here). RFC 6750 section 3.1 answers 401.
+	InvalidToken Outcome = "invalid_token"
+	// InsufficientScope: the token is good and has not the scopes. RFC 6750 section 3.1 answers 403.
+	InsufficientScope Outcome = "insufficient_scope"
+)
+
+// Verdict is a decision and its reason, which is for the operator's log and holds nothing of the token.
+type Verdict struct {
+	Outcome Outcome
+	Reason  string
+}
+
+// Rules are what a route demands of a token. They are judged on every request, on remembered answers as on fresh ones.
+// The zero value demands an active access token that is valid now. Rules must not be changed while they are in use.
+type Rules struct {
+	// Scope: all of them are demanded.
+	Scope []string
+	// AnyScope: at least one of them is demanded, if there are any.
+	AnyScope []string
+	// Audience: aud has to contain one of them, if there are any. An answer without aud is refused.
+	Audience []string
+	// Leeway is how far the clocks may differ when nbf and iat are judged. It never stretches exp.
+	Leeway time.Duration
+}
+
+// DefaultLeeway is the Leeway where nobody says otherwise.
+const DefaultLeeway = 10 * time.Second
+
+// Demanded lists the scopes that a route asks for, for the challenge.
+func (r *Rules) Demanded() []string {
+	demanded := make([]string, 0, len(r.Scope)+len(r.AnyScope))
+	return append(append(demanded, r.Scope...), r.AnyScope...)
+}
+
+// Judge decides about an answer at the given instant. Where several rules are broken the verdict names the first in
+// this order: the token, its binding, its scopes. possession tells that the client presented the token in a way that
+// claims a proof of possession (RFC 9449), which a token that is not bound must not pass with.
+func (r *Rules) Judge(answer *introspect.Answer, now time.Time, possession bool) Verdict {
+	if reason := r.flaw(answer, now); reason != "" {
+		return Verdict{InvalidToken, reason}
+	}
+	switch {
+	case answer.Bound:
+		return Verdict{InvalidToken, "the token is bound to a key or certificate, and possession is not proved"}
+	case possession:
+		return Verdict{InvalidToken, "the token is presented under the scheme DPoP, and is not bound to a key"}
+	}
+	for _, scope := range r.Scope {
+		if !answer.HasScope(scope) {
+			return Verdict{InsufficientScope, "scope " + scope + " is missing"}
+		}
+	}
+	if len(r.AnyScope) > 0 && !r.hasAnyScope(answer) {
+		return Verdict{InsufficientScope, "none of the scopes " + strings.Join(r.AnyScope, ", ") + " is granted"}
+	}
+	return Verdict{Outcome: Allowed}
+}
+
+// flaw says why a token is not a valid access token here, or nothing.
+func (r *Rules) flaw(answer *introspect.Answer, now time.Time) string {
+	switch {
+	case !answer.Active:
+		return "the token is not active"
+	case !answer.ExpiresAt.IsZero() && !now.Before(answer.ExpiresAt):
+		return "the token has expired"
+	case answer.NotBefore.After(now.Add(r.Leeway)):
+		return "the token is not valid yet (nbf)"
+	case answer.IssuedAt.After(now.Add(r.Leeway)):
+		return "the token is from the future (iat)"
+	case !isAccessToken(answer):
+		return "the token is not an access token"
+	case len(r.Audience) > 0 && !intersect(r.Audience, answer.Audience):
+		return "the token is for another audience"
+	}
+	return ""
+}
+
+// isAccessToken refuses what the answer says is a refresh or an ID token. Most servers say nothing.
+func isAccessToken(answer *introspect.Answer) bool {
+	if kind := answer.TokenType; kind != "" && !strings.EqualFold(kind, "Bearer") && !strings.EqualFold(kind, "DPoP") {
+		return false
+	}
+	if use, ok := answer.Claim("token_use"); ok && use != nil && use != "access" && use != "access_token" {
+		return false
+	}
+	kind, _ := answer.Claim("typ")
+	name, _ := kind.(string)
+	return !otherKinds[strings.TrimPrefix(strings.ToLower(name), "application/")]
+}
+
+// otherKinds are the values of typ that name something other than an access token. Unlike token_use, typ is also used
+// for things that tell no kind, such as JWT.
+var otherKinds = map[string]bool{
+	"refresh":                   true,
+	"refresh_token":             true,
+	"offline":                   true, // a refresh token in Keycloak
+	"id":                        true,
+	"id_token":                  true,
+	"logout":                    true,
+	"logout+jwt":                true,
+	"secevent+jwt":              true,
+	"token-introspection+jwt":   true,
+	"dpop+jwt":                  true,
+	"client-authentication+jwt": true,
+}
+
+func (r *Rules) hasAnyScope(answer *introspect.Answer) bool {
+	for _, scope := range r.AnyScope {
+		if answer.HasScope(scope) {
+			return true
+		}
+	}
+	return false
+}
+
+func intersect(wanted, present []string) bool {
+	for _, w := range wanted {
+		for _, p := range present {
+			if w == p {
+				return true
+			}
+		}
+	}
+	return false
+}

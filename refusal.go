@@ -1,0 +1,123 @@
+package portcullis
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+
+	"github.com/portcullis-gateway/portcullis/bearer"
+	"github.com/portcullis-gateway/portcullis/introspect"
+	"github.com/portcullis-gateway/portcullis/policy"
+)
+
+// outcome is how a visit ended, as the access log shows it.
+type outcome string
+
+const (
+	outcomeAllowed           outcome = "allowed"
+	outcomeAnonymous         outcome = "anonymous"
+	outcomeNoToken           outcome = "no_token"
+	outcomeInvalidRequest    outcome = "invalid_request"
+	outcomeInvalidToken      outcome = "invalid_token"
+	outcomeInsufficientScope outcome = "insufficient_scope"
+	outcomeForbidden         outcome = "forbidden"
+	outcomeUnavailable       outcome = "unavailable"
+	outcomeMisconfigured     outcome = "misconfigured"
+	outcomeCanceled          outcome = "canceled"
+)
+
+// refusal is why a request is not passed on. The zero value is never one.
+type refusal struct {
+	status  int
+	outcome outcome
+	// challenge says that the answer has a challenge, and code is its error code, if any (RFC 6750 section 3).
+	challenge bool
+	code      string
+	// scope says that the challenge names the scopes that the route demands.
+	scope bool
+	// retry says that the same request may succeed a little later.
+	retry bool
+	// reason is for the operator, and holds nothing of the token.
+	reason string
+}
+
+// statusClientClosedRequest is what Caddy uses where the client did not wait for an answer.
+const statusClientClosedRequest = 499
+
+// retryAfter is how many seconds a client should wait before it tries again.
+const retryAfter = "5"
+
+// tokenRefusal maps the ways in which a request can fail to present a token (RFC 6750 section 3.1).
+func tokenRefusal(err error) refusal {
+	refused := refusal{challenge: true, reason: err.Error()}
+	switch {
+	case errors.Is(err, bearer.ErrNoToken):
+		refused.status, refused.outcome, refused.scope = http.StatusUnauthorized, outcomeNoToken, true
+	case errors.Is(err, bearer.ErrInvalidToken):
+		refused.status, refused.outcome, refused.code = http.StatusUnauthorized, outcomeInvalidToken, bearer.CodeInvalidToken
+	default:
+		refused.status, refused.outcome, refused.code = http.StatusBadRequest, outcomeInvalidRequest, bearer.CodeInvalidRequest
+	}
+	return refused
+}
+
+// verdictRefusal maps the ways in which a token can fall short of a route's rules.
+func verdictRefusal(verdict policy.Verdict) refusal {
+	if verdict.Outcome == policy.InsufficientScope {
+		return refusal{
+			status: http.StatusForbidden, outcome: outcomeInsufficientScope, reason: verdict.Reason,
+			challenge: true, code: bearer.CodeInsufficientScope, scope: true,
+		}
+	}
+	return refusal{
+		status: http.StatusUnauthorized, outcome: outcomeInvalidToken, reason: verdict.Reason,
+		challenge: true, code: bearer.CodeInvalidToken,
+	}
+}
+
+// authorityRefusal maps the ways in which an authority can fail to answer. None of them says anything about the token,
+// so none of them is answered with a challenge, which would make the client throw its token away.
+func (h *Handler) authorityRefusal(ctx context.Context, err error) refusal {
+	if ctx.Err() != nil {
+		return refusal{status: statusClientClosedRequest, outcome: outcomeCanceled, reason: "the client did not wait"}
+	}
+	refused := refusal{reason: fmt.Sprintf("authority %s: %v", h.authority.Label, err)}
+	if h.authority.Client != "" {
+		refused.reason = fmt.Sprintf("authority %s, client %s: %v", h.authority.Label, h.authority.Client, err)
+	}
+	switch {
+	case errors.Is(err, introspect.ErrTimeout):
+		refused.status, refused.outcome = http.StatusGatewayTimeout, outcomeUnavailable
+	case errors.Is(err, introspect.ErrCredentials), errors.Is(err, introspect.ErrMalformed):
+		refused.status, refused.outcome = http.StatusBadGateway, outcomeMisconfigured
+	default:
+		refused.status, refused.outcome, refused.retry = http.StatusServiceUnavailable, outcomeUnavailable, true
+	}
+	return refused
+}
+
+// refuse answers a request that is not passed on. The error goes through Caddy's error handling, and so do the headers
+// that are set here.
+func (h *Handler) refuse(w http.ResponseWriter, v *visit, refused refusal) error {
+	v.log(refused.outcome)
+	v.code, v.description = refused.code, refused.reason
+	if v.code == "" {
+		v.code = string(refused.outcome)
+	}
+	header := w.Header()
+	header.Set("Cache-Control", "no-store")
+	if refused.retry {
+		header.Set("Retry-After", retryAfter)
+	}
+	if refused.challenge {
+		challenge := bearer.Challenge{Scheme: bearer.SchemeBearer, Realm: h.Realm, Error: refused.code}
+		if refused.scope {
+			challenge.Scope = h.rules.Demanded()
+		}
+		header.Add("WWW-Authenticate", challenge.String())
+	}
+	return caddyhttp.Error(refused.status, errors.New(refused.reason))
+}

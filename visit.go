@@ -1,0 +1,146 @@
+package portcullis
+
+import (
+	"errors"
+	"net/http"
+	"strconv"
+	"strings"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+	"go.uber.org/zap"
+
+	"github.com/portcullis-gateway/portcullis/bearer"
+	"github.com/portcullis-gateway/portcullis/identity"
+	"github.com/portcullis-gateway/portcullis/introspect"
+)
+
+// visit is what the introspect directives of one request know of it. Several of them may apply, one after the other:
+// the token is taken by the first, and what one has told the backend the next one leaves alone. It belongs to the
+// goroutine of the request.
+type visit struct {
+	replacer *caddy.Replacer
+	fields   *caddyhttp.ExtraLogFields
+
+	taken      bool
+	credential bearer.Credential
+	tokenErr   error
+
+	authority string
+	answer    *introspect.Answer
+	told      identity.Told
+
+	// code and description tell of a refusal: its error code, or its outcome where it has none, and its reason.
+	code, description string
+}
+
+// visitKey is where the visit lies among the variables of a request.
+const visitKey = "introspect"
+
+// userPlaceholder is what Caddy's access log and FastCGI take for the user.
+const userPlaceholder = "http.auth.user.id"
+
+// visitOf returns the visit of a request, which begins with the first directive.
+func visitOf(r *http.Request) *visit {
+	if v, ok := caddyhttp.GetVar(r.Context(), visitKey).(*visit); ok {
+		return v
+	}
+	v := &visit{replacer: r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer)}
+	v.fields, _ = r.Context().Value(caddyhttp.ExtraLogFieldsCtxKey).(*caddyhttp.ExtraLogFields)
+	caddyhttp.SetVar(r.Context(), visitKey, v)
+	// Whoever was here before this directive did not come by its rules.
+	v.replacer.Set(userPlaceholder, "")
+	v.replacer.Map(v.placeholder)
+	return v
+}
+
+// takeToken takes the token out of the request, once. The backend does not see it: a token is good for everything that
+// its client may do, at every backend of its authority.
+func (v *visit) takeToken(r *http.Request, maxToken int) (bearer.Credential, error) {
+	if !v.taken {
+		v.taken = true
+		v.credential, v.tokenErr = bearer.FromAuthorization(r.Header, maxToken)
+		if !errors.Is(v.tokenErr, bearer.ErrNoToken) {
+			delete(r.Header, "Authorization")
+		}
+		delete(r.Header, "Dpop")
+	}
+	if v.tokenErr == nil && len(v.credential.Token) > maxToken {
+		return bearer.Credential{}, bearer.ErrInvalidToken
+	}
+	return v.credential, v.tokenErr
+}
+
+// learn keeps what an authority said, for the placeholders and the access log.
+func (v *visit) learn(authority string, answer *introspect.Answer) {
+	v.authority, v.answer = authority, answer
+	if v.fields != nil && answer.ClientID != "" {
+		v.fields.Set(zap.String("client_id", answer.ClientID))
+	}
+}
+
+// tell tells the backend who came.
+func (v *visit) tell(header http.Header, teller *identity.Teller, answer *introspect.Answer) error {
+	told, err := teller.Tell(header, answer, v.told)
+	if err != nil {
+		return err
+	}
+	v.told = told
+	if user, _ := identity.User(answer); user != "" {
+		v.replacer.Set(userPlaceholder, user)
+	}
+	return nil
+}
+
+// log writes the outcome into the access log.
+func (v *visit) log(outcome outcome) {
+	if v.fields != nil {
+		v.fields.Set(zap.String("introspect", string(outcome)))
+	}
+}
+
+const placeholderPrefix = "http.introspect."
+
+// placeholder answers for everything that begins with http.introspect., since Caddy would send an unknown placeholder
+// to the backend as it is written.
+func (v *visit) placeholder(key string) (any, bool) {
+	name, ours := strings.CutPrefix(key, placeholderPrefix)
+	if !ours {
+		return nil, false
+	}
+	switch name {
+	case "error":
+		return v.code, true
+	case "error_description":
+		return v.description, true
+	}
+	if v.answer == nil {
+		return "", true
+	}
+	if path, isClaim := strings.CutPrefix(name, "claims."); isClaim {
+		value, _ := v.answer.Claim(path)
+		return identity.Text(value), true
+	}
+	switch name {
+	case "active":
+		return strconv.FormatBool(v.answer.Active), true
+	case "scope":
+		return strings.Join(v.answer.Scope, " "), true
+	case "client_id":
+		return v.answer.ClientID, true
+	case "sub":
+		return v.answer.Subject, true
+	case "iss":
+		return v.answer.Issuer, true
+	case "exp":
+		if v.answer.ExpiresAt.IsZero() {
+			return "", true
+		}
+		return strconv.FormatInt(v.answer.ExpiresAt.Unix(), 10), true
+	case "authority":
+		return v.authority, true
+	case "cache":
+		return string(v.answer.Source), true
+	}
+	return "", true
+}
