@@ -81,16 +81,19 @@ type Revocation struct {
 // may not have happened. Any error that is none of the package's own wraps ErrUnavailable. The store reads no clock:
 // whoever asks judges expiry.
 type Store interface {
-	// Issue keeps the tokens of one response, all of them or none.
+	// Issue keeps the tokens of one response, all of them or none. As with all verbs that keep a token or code, one
+	// whose digest is there already is ErrConsumed, so that nothing revoked or redeemed is ever brought back.
 	Issue(ctx context.Context, tokens ...Token) error
 	// Token returns the record of a token, revoked, rotated and expired ones included, or ErrNotFound.
 	Token(ctx context.Context, digest introspect.Digest) (Token, error)
 	// Rotate marks a refresh token as rotated and keeps its successors, in one step. It returns ErrNotFound,
-	// ErrRevoked, or ErrConsumed if the token was rotated before (RFC 9700 section 4.14.2); then nothing is kept.
+	// ErrRevoked, or ErrConsumed if the token was rotated before (RFC 9700 section 4.14.2); then nothing is kept. An
+	// access token is ErrNotFound here.
 	Rotate(ctx context.Context, old introspect.Digest, successors ...Token) error
 	// Revoke makes one token inactive for ever. It is idempotent, and ErrNotFound if the token is unknown.
 	Revoke(ctx context.Context, digest introspect.Digest) error
-	// RevokeFamily makes every token of a family inactive for ever. An unknown family is no error.
+	// RevokeFamily makes every token of a family inactive for ever that has been issued by then. An unknown family is
+	// no error.
 	RevokeFamily(ctx context.Context, family string) error
 
 	// PutCode keeps an authorization code.
