@@ -82,6 +82,9 @@ func (h *Handler) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 			return err
 		}
 	}
+	if _, err := identity.NewTeller(cmp.Or(h.Identity, identity.Remote), h.CopyClaims); err != nil {
+		return d.WrapErr(err)
+	}
 	if h.Authority != nil && len(h.Authorities) > 0 {
 		return d.Errf("authority '%s' is named, and the block has options of another one: a route has one or the other", h.Authorities[0])
 	}
@@ -163,7 +166,7 @@ func (h *Handler) parseCopyClaims(d *caddyfile.Dispenser) error {
 		}
 		h.CopyClaims = append(h.CopyClaims, identity.Copy{Claim: claim, Header: header})
 	}
-	_, err := identity.NewTeller(cmp.Or(h.Identity, identity.Remote), h.CopyClaims)
+	_, err := identity.NewTeller(identity.None, h.CopyClaims)
 	return wrap(d, err)
 }
 
@@ -174,8 +177,8 @@ func (h *Handler) resolve(helper httpcaddyfile.Helper) error {
 	embedded := helper.Option("authorization_server") != nil
 	switch {
 	case h.Authority != nil:
-		if h.Authority.Endpoint == "" && !h.Authority.Embedded {
-			return helper.Errf("options of an authority need 'endpoint <url>' or 'embedded' in the same block")
+		if err := h.Authority.Check(); err != nil {
+			return helper.Errf("the authority of this block: %v", err)
 		}
 		if h.Authority.Embedded && !embedded {
 			return helper.Errf("'embedded' needs the global option 'authorization_server'")

@@ -90,7 +90,7 @@ var authorityOptions = map[string]func(*caddyfile.Dispenser, *authority.Config) 
 	"client": func(d *caddyfile.Dispenser, c *authority.Config) error {
 		c.Client = new(authority.Client)
 		if !d.AllArgs(&c.Client.ID, &c.Client.Secret) || c.Client.ID == "" || c.Client.Secret == "" {
-			return d.ArgErr()
+			return d.Err("'client' takes an id and a secret: client <id> <secret>")
 		}
 		return nil
 	},
@@ -201,11 +201,8 @@ func parseSize(d *caddyfile.Dispenser, into *int64) error {
 		return err
 	}
 	size, err := humanize.ParseBytes(text)
-	if err != nil {
-		return d.Errf("bad %s value '%s': %v", option, text, err)
-	}
-	if size == 0 || size > maxSize {
-		return d.Errf("bad %s value '%s': must be positive, and at most %s", option, text, humanize.IBytes(maxSize))
+	if err != nil || size == 0 || size > maxSize {
+		return d.Errf("bad %s value '%s': must be a size such as 8KiB, at most %s", option, text, humanize.IBytes(maxSize))
 	}
 	*into = int64(size)
 	return nil

@@ -88,6 +88,9 @@ func parseAuthorizationServerOption(d *caddyfile.Dispenser, existing any) (any, 
 	if app.Issuer == "" {
 		return nil, d.Err("authorization_server needs 'issuer <url>'")
 	}
+	if err := app.Check(); err != nil {
+		return nil, d.WrapErr(err)
+	}
 	value, err := json.Marshal(app)
 	if err != nil {
 		return nil, d.WrapErr(err)
@@ -128,7 +131,7 @@ func parseStore(d *caddyfile.Dispenser, app *shim.App) error {
 func parseClient(d *caddyfile.Dispenser, app *shim.App) error {
 	var client shim.Client
 	if !d.AllArgs(&client.ID, &client.Secret) || client.ID == "" || client.Secret == "" {
-		return d.ArgErr()
+		return d.Err("'client' takes an id and a secret or its hash: client <client_id> <secret or hash>")
 	}
 	if slices.ContainsFunc(app.Client, func(other shim.Client) bool { return other.ID == client.ID }) {
 		return d.Errf("client '%s' is already specified", client.ID)

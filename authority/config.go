@@ -91,14 +91,19 @@ func (c *Config) Check() error {
 		return errors.New("'max_token', 'timeout', 'max_concurrent' and 'max_response' must be positive")
 	case c.Retries != nil && *c.Retries < 0, c.Leeway != nil && *c.Leeway < 0:
 		return errors.New("'retries' and 'leeway' must not be negative")
-	case c.Cache != nil:
-		return c.Cache.check()
 	}
-	return nil
+	if !c.Embedded {
+		if err := introspect.CheckURL(c.Endpoint, c.InsecureHTTP); err != nil {
+			return fmt.Errorf("endpoint: %w", err)
+		}
+	}
+	return c.Cache.check()
 }
 
 func (c *Cache) check() error {
 	switch {
+	case c == nil:
+		return nil
 	case c.Off && *c != Cache{Off: true}:
 		return errors.New("'cache off' excludes all other cache options")
 	case c.Memory < 0 || c.Memory > 0 && c.Memory < cache.MinMemory:

@@ -47,12 +47,16 @@ var presets = map[Preset][]presetHeader{
 		{"Remote-Scope", func(a *introspect.Answer) (string, bool) { return encodeText(strings.Join(a.Scope, " ")) }},
 	},
 	xForwarded: {
-		{name: "X-Forwarded-User"}, {name: "X-Forwarded-Preferred-Username"},
-		{name: "X-Forwarded-Email"}, {name: "X-Forwarded-Groups"},
+		{name: "X-Forwarded-User"},
+		{name: "X-Forwarded-Preferred-Username"},
+		{name: "X-Forwarded-Email"},
+		{name: "X-Forwarded-Groups"},
 	},
 	xAuthRequest: {
-		{name: "X-Auth-Request-User"}, {name: "X-Auth-Request-Preferred-Username"},
-		{name: "X-Auth-Request-Email"}, {name: "X-Auth-Request-Groups"},
+		{name: "X-Auth-Request-User"},
+		{name: "X-Auth-Request-Preferred-Username"},
+		{name: "X-Auth-Request-Email"},
+		{name: "X-Auth-Request-Groups"},
 	},
 }
 
@@ -96,7 +100,7 @@ func NewTeller(preset Preset, copies []Copy) (*Teller, error) {
 			return nil, fmt.Errorf("copy_claims %s: header %q %w", c.Claim, target, err)
 		}
 		if taken[foldName(target)] {
-			return nil, fmt.Errorf("copy_claims %s: header %q is set twice", c.Claim, target)
+			return nil, fmt.Errorf("copy_claims %s: header %q is set already, by the preset or another claim", c.Claim, target)
 		}
 		taken[foldName(target)] = true
 		t.targets = append(t.targets, target)

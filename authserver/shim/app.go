@@ -91,19 +91,41 @@ func (a *App) Provision(ctx caddy.Context) error {
 		return fmt.Errorf("%T is not a store", module)
 	}
 	a.state, a.place = provider.Store(), provider.Place()
-	config := authserver.Config{
-		Issuer:         a.Issuer,
-		AccessTokenTTL: time.Duration(a.AccessTokenTTL),
-		Logger:         a.logger,
+	config, err := a.config(operator.Secret)
+	if err != nil {
+		return err
 	}
+	config.Logger = a.logger
+	a.server, err = authserver.New(config, a.state)
+	return err
+}
+
+// Check says what is wrong with the configuration, as far as that can be told without its secrets.
+func (a *App) Check() error {
+	config, err := a.config(func(text string) (string, error) {
+		if operator.IsPlaceholder(text) {
+			return "a secret that is known later", nil
+		}
+		return operator.Secret(text)
+	})
+	if err != nil {
+		return err
+	}
+	_, err = authserver.New(config, nil)
+	return err
+}
+
+// config is the configuration of the server, with the secrets that resolve returns for those that the operator wrote.
+func (a *App) config(resolve func(string) (string, error)) (authserver.Config, error) {
+	config := authserver.Config{Issuer: a.Issuer, AccessTokenTTL: time.Duration(a.AccessTokenTTL)}
 	for _, client := range a.Client {
-		text, err := operator.Secret(client.Secret)
+		text, err := resolve(client.Secret)
 		if err != nil {
-			return fmt.Errorf("client %q: secret: %w", client.ID, err)
+			return config, fmt.Errorf("client %q: secret: %w", client.ID, err)
 		}
 		secret, err := authserver.NewSecret(text)
 		if err != nil {
-			return fmt.Errorf("client %q: %w", client.ID, err)
+			return config, fmt.Errorf("client %q: %w", client.ID, err)
 		}
 		config.Clients = append(config.Clients, authserver.Client{
 			ID:            client.ID,
@@ -115,8 +137,7 @@ func (a *App) Provision(ctx caddy.Context) error {
 			MayIntrospect: client.Introspect,
 		})
 	}
-	a.server, err = authserver.New(config, a.state)
-	return err
+	return config, nil
 }
 
 const (
