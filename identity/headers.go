@@ -146,11 +146,14 @@ func (t *Teller) Tell(header http.Header, answer *introspect.Answer, told Told) 
 	if _, err := User(answer); err != nil {
 		return told, err
 	}
-	// Only what was told before this call is off limits, so that nothing is looked for among its own.
 	before := told
+	told = slices.Grow(told, len(t.headers))
+	// The lines of this request alone: whoever edits a header in place edits nobody else's.
+	lines := make([]string, 0, len(t.headers))
 	for _, h := range t.headers {
 		if value, ok := h.value(answer); ok && value != "" && !slices.Contains(before, h.name) {
-			header[h.name] = []string{value}
+			lines = append(lines, value)
+			header[h.name] = lines[len(lines)-1 : len(lines) : len(lines)]
 			told = append(told, h.name)
 		}
 	}

@@ -1,0 +1,232 @@
+package portcullis_test
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/portcullis-gateway/portcullis"
+)
+
+// provision makes a handler of its JSON in a configuration with the given apps.
+func provision(t testing.TB, apps, handler string) (*portcullis.Handler, error) {
+	t.Helper()
+	config := new(caddy.Config)
+	require.NoError(t, json.Unmarshal([]byte(`{"admin":{"disabled":true},"apps":{`+apps+`}}`), config))
+	ctx, err := caddy.ProvisionContext(config)
+	if err != nil {
+		return nil, err
+	}
+	ctx, cancel := caddy.NewContext(ctx)
+	t.Cleanup(cancel)
+	module, err := ctx.LoadModuleByID("http.handlers.introspect", json.RawMessage(handler))
+	if err != nil {
+		return nil, err
+	}
+	return module.(*portcullis.Handler), nil
+}
+
+func TestJSONConfigurationsThatAreRefused(t *testing.T) {
+	const server = `"authorization_server":{"issuer":"http://localhost:8080","store":{"module":"file","path":"x.db"}}`
+	authorities := func(text string) string { return `"introspect":{"authorities":` + text + `}` }
+	const good = `{"endpoint":"https://as.example.com/i","client":{"id":"a","secret":"b"}}`
+	for name, test := range map[string]struct{ apps, handler, says string }{
+		"no authority":                {``, `{}`, "no authority is configured"},
+		"unknown name":                {authorities(`{"a":` + good + `}`), `{"authorities":["b"]}`, `no authority "b"`},
+		"which one":                   {authorities(`{"a":` + good + `,"b":` + good + `}`), `{}`, "name one of a, b"},
+		"name and own":                {authorities(`{"a":` + good + `}`), `{"authorities":["a"],"authority":` + good + `}`, "not both"},
+		"two names":                   {authorities(`{"a":` + good + `,"b":` + good + `}`), `{"authorities":["a","b"]}`, "several authorities"},
+		"unknown member":              {authorities(`{"a":` + good + `}`), `{"scopes":["a"]}`, "unknown field"},
+		"embedded without server":     {authorities(`{"a":{"embedded":true}}`), `{}`, "authorization_server"},
+		"unset environment":           {authorities(`{"a":{"endpoint":"https://as.example.com/i","client":{"id":"a","secret":"{env.PORTCULLIS_UNSET}"}}}`), `{}`, "client secret"},
+		"missing file":                {authorities(`{"a":{"endpoint":"https://as.example.com/i","client":{"id":"a","secret":"{file./nonexistent/x}"}}}`), `{}`, "client secret"},
+		"empty secret":                {authorities(`{"a":{"endpoint":"https://as.example.com/i","client":{"id":"a"}}}`), `{}`, "secret is empty"},
+		"http endpoint":               {authorities(`{"a":{"endpoint":"http://as.example.com/i","client":{"id":"a","secret":"b"}}}`), `{}`, "must be https"},
+		"name is scope":               {authorities(`{"scope":` + good + `}`), `{}`, "not be 'scope'"},
+		"cache off and more":          {authorities(`{"a":{"endpoint":"https://as.example.com/i","client":{"id":"a","secret":"b"},"cache":{"off":true,"ttl":1}}}`), `{}`, "cache off"},
+		"memory too small":            {authorities(`{"a":{"endpoint":"https://as.example.com/i","client":{"id":"a","secret":"b"},"cache":{"memory":1}}}`), `{}`, "memory"},
+		"negative leeway":             {authorities(`{"a":{"endpoint":"https://as.example.com/i","client":{"id":"a","secret":"b"},"leeway":-1}}`), `{}`, "leeway"},
+		"bad scope":                   {server, `{"scope":["a b"]}`, "scope"},
+		"bad realm":                   {server, `{"realm":"\n"}`, "realm"},
+		"unknown preset":              {server, `{"identity":"everything"}`, "identity"},
+		"J18 hop-by-hop header":       {server, `{"copy_claims":[{"claim":"a","header":"Connection"}]}`, "meaning of its own"},
+		"server: client without id":   {`"authorization_server":{"issuer":"http://localhost","client":[{"secret":"x"}]}`, `{}`, "needs an id"},
+		"server: unknown store":       {`"authorization_server":{"issuer":"http://localhost","store":{"module":"paper"}}`, `{}`, "paper"},
+		"server: unset environment":   {`"authorization_server":{"issuer":"http://localhost","client":[{"id":"a","secret":"{env.PORTCULLIS_UNSET}"}]}`, `{}`, "secret"},
+		"server: http beyond loopack": {`"authorization_server":{"issuer":"http://auth.example.com"}`, `{}`, "must be https"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Chdir(t.TempDir())
+			_, err := provision(t, test.apps, test.handler)
+			require.ErrorContains(t, err, test.says)
+		})
+	}
+}
+
+// gateway is a handler in front of an authority that a test controls.
+type gateway struct {
+	*portcullis.Handler
+	calls atomic.Int32
+}
+
+func newGateway(t testing.TB, answer, options string) *gateway {
+	t.Helper()
+	g := new(gateway)
+	authority := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		g.calls.Add(1)
+		w.Header().Set("Content-Type", "application/json")
+		_, _ = io.WriteString(w, answer)
+	}))
+	t.Cleanup(authority.Close)
+	var err error
+	g.Handler, err = provision(t, ``, fmt.Sprintf(`{"authority":{"endpoint":%q,"client":{"id":"gw","secret":"s"}}%s}`, authority.URL, options))
+	require.NoError(t, err)
+	return g
+}
+
+// prepare gives a request what Caddy's server gives it.
+func prepare(r *http.Request, w http.ResponseWriter) *http.Request {
+	return caddyhttp.PrepareRequest(r, caddy.NewReplacer(), w, nil)
+}
+
+// Caddy's request_header edits header values in place; what is remembered must not change with them.
+func TestEditingTheForwardedRequestDoesNotPoisonTheMemory(t *testing.T) {
+	g := newGateway(t, `{"active":true,"username":"alice","client_id":"app","scope":"a b"}`, ``)
+	for range 3 {
+		r := httptest.NewRequest("GET", "/", nil)
+		r.Header.Set("Authorization", "Bearer t")
+		w := httptest.NewRecorder()
+		err := g.ServeHTTP(w, prepare(r, w), caddyhttp.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) error {
+			assert.Equal(t, []string{"alice"}, r.Header["Remote-User"])
+			assert.Equal(t, []string{"a b"}, r.Header["Remote-Scope"])
+			for _, values := range r.Header {
+				for i := range values {
+					values[i] = "mallory"
+				}
+			}
+			return nil
+		}))
+		require.NoError(t, err)
+	}
+	assert.EqualValues(t, 1, g.calls.Load())
+}
+
+func TestPlaceholders(t *testing.T) {
+	exp := time.Now().Add(time.Hour).Unix()
+	g := newGateway(t, fmt.Sprintf(`{"active":true,"username":"alice","sub":"4711","client_id":"app","scope":"a b","iss":"https://as","exp":%d,"realm_access":{"roles":["x","y"]},"n":12345678901,"evil":"{env.HOME}"}`, exp), ``)
+	for _, source := range []string{"miss", "memory"} {
+		r := httptest.NewRequest("GET", "/", nil)
+		r.Header.Set("Authorization", "Bearer t")
+		w := httptest.NewRecorder()
+		err := g.ServeHTTP(w, prepare(r, w), caddyhttp.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) error {
+			replacer := r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer)
+			for placeholder, want := range map[string]string{
+				"{http.auth.user.id}": "alice", "{http.introspect.active}": "true", "{http.introspect.scope}": "a b",
+				"{http.introspect.client_id}": "app", "{http.introspect.sub}": "4711", "{http.introspect.iss}": "https://as",
+				"{http.introspect.exp}": fmt.Sprint(exp), "{http.introspect.cache}": source,
+				"{http.introspect.claims.realm_access.roles}": "x,y", "{http.introspect.claims.n}": "12345678901",
+				"{http.introspect.claims.evil}": "{env.HOME}", "{http.introspect.claims.nope}": "",
+				"{http.introspect.nope}": "", "{http.introspect.error}": "",
+			} {
+				assert.Equal(t, want, replacer.ReplaceAll(placeholder, ""), placeholder)
+				assert.Equal(t, want, replacer.ReplaceKnown(placeholder, ""), placeholder)
+			}
+			assert.Contains(t, replacer.ReplaceAll("{http.introspect.authority}", ""), "127.0.0.1")
+			return nil
+		}))
+		require.NoError(t, err)
+	}
+}
+
+func TestPlaceholdersOfARefusal(t *testing.T) {
+	g := newGateway(t, `{"active":false}`, ``)
+	for header, want := range map[string][2]string{
+		"Bearer t": {"invalid_token", "the token is not active"},
+		"Bearer":   {"invalid_request", "malformed request for a protected resource: Bearer without a token"},
+		"Basic x":  {"no_token", "no access token"},
+	} {
+		r := httptest.NewRequest("GET", "/", nil)
+		r.Header.Set("Authorization", header)
+		w := httptest.NewRecorder()
+		r = prepare(r, w)
+		replacer := r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer)
+		replacer.Set("http.auth.user.id", "somebody else")
+		err := g.ServeHTTP(w, r, nil)
+		require.Error(t, err)
+		assert.Equal(t, want[0], replacer.ReplaceAll("{http.introspect.error}", ""))
+		assert.Equal(t, want[1], replacer.ReplaceAll("{http.introspect.error_description}", ""))
+		assert.Empty(t, replacer.ReplaceAll("{http.auth.user.id}", ""), "J15")
+	}
+}
+
+func TestAClientThatHangsUpIsNobodysFault(t *testing.T) {
+	release := make(chan struct{})
+	entered := make(chan struct{})
+	authority := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {
+		close(entered)
+		<-release
+	}))
+	defer authority.Close()
+	defer close(release)
+	handler, err := provision(t, ``, fmt.Sprintf(`{"authority":{"endpoint":%q,"client":{"id":"gw","secret":"s"}}}`, authority.URL))
+	require.NoError(t, err)
+	ctx, hangUp := context.WithCancel(t.Context())
+	r := httptest.NewRequest("GET", "/", nil).WithContext(ctx)
+	r.Header.Set("Authorization", "Bearer t")
+	w := httptest.NewRecorder()
+	go func() {
+		<-entered
+		hangUp()
+	}()
+	err = handler.ServeHTTP(w, prepare(r, w), nil)
+	var handlerError caddyhttp.HandlerError
+	require.ErrorAs(t, err, &handlerError)
+	assert.Equal(t, 499, handlerError.StatusCode)
+	assert.Empty(t, w.Header().Get("WWW-Authenticate"))
+}
+
+// BenchmarkHandler compares a request that passes the handler with one that does not. Both include what Caddy's server
+// does to every request before the first handler.
+func BenchmarkHandler(b *testing.B) {
+	g := newGateway(b, fmt.Sprintf(`{"active":true,"username":"alice","sub":"4711","client_id":"app","scope":"orders:read orders:write","iss":"https://as.example.com","aud":"https://api.example.com","exp":%d,"groups":["a","b"]}`,
+		time.Now().Add(time.Hour).Unix()), `,"scope":["orders:read"],"audience":["https://api.example.com"]`)
+	next := caddyhttp.HandlerFunc(func(http.ResponseWriter, *http.Request) error { return nil })
+	for _, run := range []struct {
+		name  string
+		serve func(http.ResponseWriter, *http.Request) error
+	}{
+		{"bare", next.ServeHTTP},
+		{"remembered", func(w http.ResponseWriter, r *http.Request) error { return g.ServeHTTP(w, r, next) }},
+	} {
+		b.Run(run.name, func(b *testing.B) {
+			w := httptest.NewRecorder()
+			headers := map[string]string{
+				"Accept": "application/json", "Accept-Encoding": "gzip", "User-Agent": "benchmark", "X-Request-Id": "4711",
+				"Authorization": "Bearer pat_000000000000000000000000000000000000000000",
+			}
+			b.ReportAllocs()
+			for b.Loop() {
+				r := &http.Request{Method: "GET", URL: benchURL, Host: "localhost", Header: make(http.Header, 16)}
+				for name, value := range headers {
+					r.Header[name] = []string{value}
+				}
+				if err := run.serve(w, prepare(r, w)); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+}
+
+var benchURL = httptest.NewRequest("GET", "http://localhost/orders", nil).URL
