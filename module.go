@@ -14,7 +14,6 @@ import (
 	_ "github.com/portcullis-gateway/portcullis/authserver/shim" // the embedded authorization server
 	"github.com/portcullis-gateway/portcullis/bearer"
 	"github.com/portcullis-gateway/portcullis/identity"
-	"github.com/portcullis-gateway/portcullis/introspect"
 	"github.com/portcullis-gateway/portcullis/policy"
 )
 
@@ -146,11 +145,10 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 		return h.refuse(w, visit, tokenRefusal(err))
 	}
 
-	answer, err := h.authority.Introspect(r.Context(), introspect.NewToken(credential.Token))
+	answer, err := visit.ask(r.Context(), h.authority, credential)
 	if err != nil {
 		return h.refuse(w, visit, h.authorityRefusal(r.Context(), err))
 	}
-	visit.learn(h.authority.Label, answer)
 
 	verdict := h.rules.Judge(answer, time.Now(), credential.Scheme == bearer.SchemeDPoP)
 	if verdict.Outcome != policy.Allowed {

@@ -3,10 +3,12 @@ package portcullis_test
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -17,6 +19,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/portcullis-gateway/portcullis"
+	"github.com/portcullis-gateway/portcullis/authority"
 )
 
 // provision makes a handler of its JSON in a configuration with the given apps.
@@ -168,6 +171,62 @@ func TestPlaceholdersOfARefusal(t *testing.T) {
 		assert.Equal(t, want[1], replacer.ReplaceAll("{http.introspect.error_description}", ""))
 		assert.Empty(t, replacer.ReplaceAll("{http.auth.user.id}", ""), "J15")
 	}
+}
+
+// Two directives on one request both apply, and what the first has taken and told stays as it is for the second.
+func TestTwoDirectivesOnOneRequest(t *testing.T) {
+	g := newGateway(t, `{"active":true,"username":"alice","scope":"a b"}`, `,"scope":["a"]`)
+	g.Authority.Cache = &authority.Cache{Off: true}
+	config, err := json.Marshal(g.Handler)
+	require.NoError(t, err)
+	first, err := provision(t, ``, string(config))
+	require.NoError(t, err)
+	g.Scope, g.Identity = []string{"b"}, "none"
+	config, err = json.Marshal(g.Handler)
+	require.NoError(t, err)
+	second, err := provision(t, ``, string(config))
+	require.NoError(t, err)
+	g.Scope = []string{"c"}
+	config, err = json.Marshal(g.Handler)
+	require.NoError(t, err)
+	third, err := provision(t, ``, string(config))
+	require.NoError(t, err)
+
+	serve := func(chain ...*portcullis.Handler) (int, bool) {
+		r := httptest.NewRequest("GET", "/", nil)
+		r.Header.Set("Authorization", "Bearer t")
+		r.Header.Set("Remote-User", "mallory")
+		w := httptest.NewRecorder()
+		reached := false
+		next := caddyhttp.Handler(caddyhttp.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) error {
+			reached = true
+			assert.Equal(t, []string{"alice"}, r.Header["Remote-User"])
+			assert.NotContains(t, r.Header, "Authorization")
+			return nil
+		}))
+		for _, handler := range slices.Backward(chain) {
+			inner := next
+			next = caddyhttp.HandlerFunc(func(w http.ResponseWriter, r *http.Request) error { return handler.ServeHTTP(w, r, inner) })
+		}
+		err := next.ServeHTTP(w, prepare(r, w))
+		var handlerError caddyhttp.HandlerError
+		if errors.As(err, &handlerError) {
+			return handlerError.StatusCode, reached
+		}
+		require.NoError(t, err)
+		return 200, reached
+	}
+	status, reached := serve(first, second)
+	assert.Equal(t, 200, status)
+	assert.True(t, reached)
+	status, reached = serve(first, third)
+	assert.Equal(t, 403, status)
+	assert.False(t, reached)
+
+	before := g.calls.Load()
+	status, _ = serve(first, first)
+	assert.Equal(t, 200, status)
+	assert.EqualValues(t, 1, g.calls.Load()-before, "one request asks one authority once, whatever is remembered")
 }
 
 func TestAClientThatHangsUpIsNobodysFault(t *testing.T) {

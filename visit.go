@@ -1,6 +1,7 @@
 package portcullis
 
 import (
+	"context"
 	"errors"
 	"net/http"
 	"strconv"
@@ -10,6 +11,7 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"go.uber.org/zap"
 
+	"github.com/portcullis-gateway/portcullis/authority"
 	"github.com/portcullis-gateway/portcullis/bearer"
 	"github.com/portcullis-gateway/portcullis/identity"
 	"github.com/portcullis-gateway/portcullis/introspect"
@@ -26,7 +28,8 @@ type visit struct {
 	credential bearer.Credential
 	tokenErr   error
 
-	authority string
+	// answer is what authority said last.
+	authority *authority.Authority
 	answer    *introspect.Answer
 	told      identity.Told
 
@@ -71,12 +74,21 @@ func (v *visit) takeToken(r *http.Request, maxToken int) (bearer.Credential, err
 	return v.credential, v.tokenErr
 }
 
-// learn keeps what an authority said, for the placeholders and the access log.
-func (v *visit) learn(authority string, answer *introspect.Answer) {
-	v.authority, v.answer = authority, answer
+// ask asks an authority about the token, unless a directive before has asked it for this request, and keeps the answer
+// for the placeholders and the access log.
+func (v *visit) ask(ctx context.Context, a *authority.Authority, credential bearer.Credential) (*introspect.Answer, error) {
+	if v.authority == a {
+		return v.answer, nil
+	}
+	answer, err := a.Introspect(ctx, introspect.NewToken(credential.Token))
+	if err != nil {
+		return nil, err
+	}
+	v.authority, v.answer = a, answer
 	if v.fields != nil && answer.ClientID != "" {
 		v.fields.Set(zap.String("client_id", answer.ClientID))
 	}
+	return answer, nil
 }
 
 // tell tells the backend who came.
@@ -138,7 +150,7 @@ func (v *visit) placeholder(key string) (any, bool) {
 		}
 		return strconv.FormatInt(v.answer.ExpiresAt.Unix(), 10), true
 	case "authority":
-		return v.authority, true
+		return v.authority.Label, true
 	case "cache":
 		return string(v.answer.Source), true
 	}
