@@ -4,10 +4,11 @@ import (
 	"encoding/json"
 	"strconv"
 
+	"github.com/dustin/go-humanize"
+
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 	"github.com/caddyserver/caddy/v2/caddyconfig/httpcaddyfile"
-	"github.com/dustin/go-humanize"
 
 	"github.com/portcullis-gateway/portcullis/authority"
 	"github.com/portcullis-gateway/portcullis/cache"

@@ -13,10 +13,11 @@ import (
 	"testing"
 	"time"
 
-	"github.com/caddyserver/caddy/v2"
-	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
 	"github.com/portcullis-gateway/portcullis"
 	"github.com/portcullis-gateway/portcullis/authority"
@@ -209,8 +210,7 @@ func TestTwoDirectivesOnOneRequest(t *testing.T) {
 			next = caddyhttp.HandlerFunc(func(w http.ResponseWriter, r *http.Request) error { return handler.ServeHTTP(w, r, inner) })
 		}
 		err := next.ServeHTTP(w, prepare(r, w))
-		var handlerError caddyhttp.HandlerError
-		if errors.As(err, &handlerError) {
+		if handlerError, ok := errors.AsType[caddyhttp.HandlerError](err); ok {
 			return handlerError.StatusCode, reached
 		}
 		require.NoError(t, err)

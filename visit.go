@@ -7,9 +7,10 @@ import (
 	"strconv"
 	"strings"
 
+	"go.uber.org/zap"
+
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
-	"go.uber.org/zap"
 
 	"github.com/portcullis-gateway/portcullis/authority"
 	"github.com/portcullis-gateway/portcullis/bearer"

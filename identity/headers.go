@@ -95,6 +95,9 @@ func NewTeller(preset Preset, copies []Copy) (*Teller, error) {
 		taken[foldName(header.name)] = true
 	}
 	for _, c := range copies {
+		if c.Claim == "" {
+			return nil, errors.New("copy_claims: a claim has no name")
+		}
 		target := c.Target()
 		if err := checkTarget(target); err != nil {
 			return nil, fmt.Errorf("copy_claims %s: header %q %w", c.Claim, target, err)
@@ -105,7 +108,7 @@ func NewTeller(preset Preset, copies []Copy) (*Teller, error) {
 		taken[foldName(target)] = true
 		t.targets = append(t.targets, target)
 		// A slice of its own: the preset's is shared.
-		t.headers = append(t.headers[:len(t.headers):len(t.headers)], presetHeader{target, claimValue(c.Claim)})
+		t.headers = append(slices.Clip(t.headers), presetHeader{target, claimValue(c.Claim)})
 	}
 	return t, nil
 }

@@ -7,13 +7,13 @@ import (
 	"strings"
 )
 
-// longestName bounds the header names that are compared. No protected name is longer (NewProtected refuses one), so a
+// longestName bounds the header names that are compared. No protected name is longer (NewTeller refuses one), so a
 // longer name cannot be one in another spelling.
 const longestName = 128
 
 // Protected is the set of header names that only the gateway may set. A name is in it in every spelling that some
-// backend takes for it: upper or lower case, and `_` or `.` for `-`, which CGI, WSGI and PHP fold into one. The zero
-// value protects nothing. It is immutable and safe for concurrent use.
+// backend takes for it: upper or lower case, and any other sign for `-`. CGI, WSGI and PHP fold `-`, `_` and `.` into
+// one, and some servers every sign. The zero value protects nothing. It is immutable and safe for concurrent use.
 type Protected struct {
 	names    map[string]struct{} // folded
 	prefixes []string            // folded
@@ -98,10 +98,10 @@ func fold(c byte) byte {
 	switch {
 	case 'A' <= c && c <= 'Z':
 		return c + ('a' - 'A')
-	case c == '_' || c == '.':
-		return '-'
+	case 'a' <= c && c <= 'z' || '0' <= c && c <= '9':
+		return c
 	}
-	return c
+	return '-'
 }
 
 // Strip removes from a request everything that could pass for the gateway's word: the protected headers, and all

@@ -3,6 +3,7 @@ package introspect
 import (
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 )
@@ -36,7 +37,7 @@ type Answer struct {
 	// Audience is nil where the answer has no aud.
 	Audience []string
 	// ExpiresAt, NotBefore and IssuedAt are zero where the answer does not have them. Absurd values are clamped to the
-	// years 0 to 9999.
+	// years 1 to 9999.
 	ExpiresAt time.Time
 	NotBefore time.Time
 	IssuedAt  time.Time
@@ -61,12 +62,12 @@ func (a *Answer) From(source Source) *Answer {
 
 // HasScope says whether a scope was granted; scopes are whole words and case-sensitive (RFC 6749 section 3.3).
 func (a *Answer) HasScope(scope string) bool {
-	for _, granted := range a.Scope {
-		if granted == scope {
-			return true
-		}
-	}
-	return false
+	return slices.Contains(a.Scope, scope)
+}
+
+// HasAudience says whether the token is for an audience, which is compared to the letter.
+func (a *Answer) HasAudience(audience string) bool {
+	return slices.Contains(a.Audience, audience)
 }
 
 // Claim returns a member of the answer: a string, bool, json.Number, []any, Object, or nil for null. The path is
@@ -225,7 +226,7 @@ func audience(claims object) []string {
 }
 
 const (
-	earliest = -62167219200 // 0000-01-01T00:00:00Z
+	earliest = -62135596799 // 0001-01-01T00:00:01Z, just after Go's zero time, which stands for an absent date
 	latest   = 253402300799 // 9999-12-31T23:59:59Z
 )
 

@@ -208,8 +208,7 @@ func (c *Client) read(response *http.Response, body []byte, askedAt time.Time) (
 
 // callError tells slowness from absence, and drops the URL, which may hold parameters that are nobody's business.
 func callError(ctx context.Context, doing string, err error) error {
-	var urlError *url.Error
-	if errors.As(err, &urlError) {
+	if urlError, ok := errors.AsType[*url.Error](err); ok {
 		err = urlError.Err
 	}
 	var netError net.Error

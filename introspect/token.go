@@ -58,3 +58,6 @@ func (t Token) GoString() string { return "[token]" }
 
 // LogValue hides the token from log/slog.
 func (t Token) LogValue() slog.Value { return slog.StringValue("[token]") }
+
+// MarshalText hides the token from encoding/json and its like.
+func (t Token) MarshalText() ([]byte, error) { return []byte(t.String()), nil }

@@ -2,6 +2,7 @@
 package policy
 
 import (
+	"slices"
 	"strings"
 	"time"
 
@@ -57,7 +58,7 @@ func (r *Rules) Judge(answer *introspect.Answer, now time.Time, possession bool)
 		return Verdict{InvalidToken, reason}
 	}
 	switch {
-	case answer.Bound:
+	case answer.Bound || strings.EqualFold(answer.TokenType, "DPoP"):
 		return Verdict{InvalidToken, "the token is bound to a key or certificate, and possession is not proved"}
 	case possession:
 		return Verdict{InvalidToken, "the token is presented under the scheme DPoP, and is not bound to a key"}
@@ -67,7 +68,7 @@ func (r *Rules) Judge(answer *introspect.Answer, now time.Time, possession bool)
 			return Verdict{InsufficientScope, "scope " + scope + " is missing"}
 		}
 	}
-	if len(r.AnyScope) > 0 && !r.hasAnyScope(answer) {
+	if len(r.AnyScope) > 0 && !slices.ContainsFunc(r.AnyScope, answer.HasScope) {
 		return Verdict{InsufficientScope, "none of the scopes " + strings.Join(r.AnyScope, ", ") + " is granted"}
 	}
 	return Verdict{Outcome: Allowed}
@@ -86,7 +87,7 @@ func (r *Rules) flaw(answer *introspect.Answer, now time.Time) string {
 		return "the token is from the future (iat)"
 	case !isAccessToken(answer):
 		return "the token is not an access token"
-	case len(r.Audience) > 0 && !intersect(r.Audience, answer.Audience):
+	case len(r.Audience) > 0 && !slices.ContainsFunc(r.Audience, answer.HasAudience):
 		return "the token is for another audience"
 	}
 	return ""
@@ -94,8 +95,10 @@ func (r *Rules) flaw(answer *introspect.Answer, now time.Time) string {
 
 // isAccessToken refuses what the answer says is a refresh or an ID token. Most servers say nothing.
 func isAccessToken(answer *introspect.Answer) bool {
-	if kind := answer.TokenType; kind != "" && !strings.EqualFold(kind, "Bearer") && !strings.EqualFold(kind, "DPoP") {
-		return false
+	if value, ok := answer.Claim("token_type"); ok && value != nil && value != "" {
+		if kind := answer.TokenType; !strings.EqualFold(kind, "Bearer") && !strings.EqualFold(kind, "DPoP") {
+			return false
+		}
 	}
 	if use, ok := answer.Claim("token_use"); ok && use != nil && use != "access" && use != "access_token" {
 		return false
@@ -119,24 +122,4 @@ var otherKinds = map[string]bool{
 	"token-introspection+jwt":   true,
 	"dpop+jwt":                  true,
 	"client-authentication+jwt": true,
-}
-
-func (r *Rules) hasAnyScope(answer *introspect.Answer) bool {
-	for _, scope := range r.AnyScope {
-		if answer.HasScope(scope) {
-			return true
-		}
-	}
-	return false
-}
-
-func intersect(wanted, present []string) bool {
-	for _, w := range wanted {
-		for _, p := range present {
-			if w == p {
-				return true
-			}
-		}
-	}
-	return false
 }

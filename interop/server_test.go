@@ -1,0 +1,91 @@
+package interop_test
+
+import (
+	"bytes"
+	"encoding/json"
+	"net/http"
+	"net/url"
+	"os"
+	"os/exec"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/portcullis-gateway/portcullis/internal/testgateway"
+)
+
+func TestMain(m *testing.M) { os.Exit(testgateway.Main(m)) }
+
+// python is Debian's, which has Debian's packages. The first in the path may be another one.
+const python = "/usr/bin/python3"
+
+// The clients that authlib/server.py knows.
+const (
+	gatewaySecret = "gateway-secret_0.1~authlib"
+	app           = "orders-app"
+	appSecret     = "orders-app-secret"
+)
+
+// authlib is the authorization server of authlib/server.py.
+type authlib struct {
+	*testgateway.Process
+	url string
+}
+
+func startAuthlib(t *testing.T) *authlib {
+	t.Helper()
+	if output, err := exec.Command(python, "-c", "import authlib, flask").CombinedOutput(); err != nil {
+		const missing = "needs Authlib: apt-get install python3-authlib python3-flask"
+		if os.Getenv("PORTCULLIS_REQUIRE_SERVERS") != "" {
+			t.Fatalf("%s\n%s", missing, output)
+		}
+		t.Skip(missing)
+	}
+	const program = "authlib/server.py"
+	require.FileExists(t, program) // and so a cached result is not used when it changes
+	server := testgateway.Run(t, exec.Command(python, program))
+	return &authlib{Process: server, url: testgateway.Await(t, server.Stdout, "http://")}
+}
+
+// issue asks Authlib for an access token by the client credentials grant.
+func (a *authlib) issue(t *testing.T, scope string) string {
+	t.Helper()
+	form := url.Values{"grant_type": {"client_credentials"}, "scope": {scope}}
+	answer := testgateway.Send(t, testgateway.Form(t, a.url+"/oauth/token", app, appSecret, form.Encode()))
+	require.Equal(t, http.StatusOK, answer.Status, answer.Body)
+	var members struct {
+		AccessToken string `json:"access_token"`
+	}
+	require.NoError(t, json.Unmarshal([]byte(answer.Body), &members))
+	require.NotEmpty(t, members.AccessToken)
+	return members.AccessToken
+}
+
+// revoke revokes a token as its client does.
+func (a *authlib) revoke(t *testing.T, token string) {
+	t.Helper()
+	form := url.Values{"token": {token}}
+	answer := testgateway.Send(t, testgateway.Form(t, a.url+"/oauth/revoke", app, appSecret, form.Encode()))
+	require.Equal(t, http.StatusOK, answer.Status, answer.Body)
+}
+
+// introspect returns what Authlib says of a token to whoever gives no token_type_hint.
+func (a *authlib) introspect(t *testing.T, token string) string {
+	t.Helper()
+	form := url.Values{"token": {token}}
+	answer := testgateway.Send(t, testgateway.Form(t, a.url+"/oauth/introspect", "gateway", gatewaySecret, form.Encode()))
+	require.Equal(t, http.StatusOK, answer.Status, answer.Body)
+	return answer.Body
+}
+
+// store puts a token into Authlib's storage, with the fields of the class Token in authlib/server.py.
+func (a *authlib) store(t *testing.T, fields map[string]any) {
+	t.Helper()
+	body, err := json.Marshal(fields)
+	require.NoError(t, err)
+	request, err := http.NewRequestWithContext(t.Context(), http.MethodPost, a.url+"/test/token", bytes.NewReader(body))
+	require.NoError(t, err)
+	request.Header.Set("Content-Type", "application/json")
+	answer := testgateway.Send(t, request)
+	require.Equal(t, http.StatusCreated, answer.Status, answer.Body)
+}
