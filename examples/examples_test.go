@@ -15,10 +15,14 @@ import (
 
 func TestMain(m *testing.M) { os.Exit(testgateway.Main(m)) }
 
-// caddyfile returns the Caddyfile of an example, with the given texts replaced by others, in turn old and new.
+// caddyfile returns the Caddyfile of an example's folder, or the file itself, with the given texts replaced by others, in turn old and new.
 func caddyfile(t *testing.T, example string, oldnew ...string) string {
 	t.Helper()
-	content, err := os.ReadFile(filepath.Join(example, "Caddyfile"))
+	path := example
+	if filepath.Ext(path) == "" {
+		path = filepath.Join(path, "Caddyfile")
+	}
+	content, err := os.ReadFile(path)
 	require.NoError(t, err)
 	text := string(content)
 	for i := 0; i < len(oldnew); i += 2 {

@@ -3,6 +3,7 @@ package testgateway
 import (
 	"context"
 	"os/exec"
+	"strings"
 	"sync"
 	"syscall"
 	"testing"
@@ -28,7 +29,8 @@ type Process struct {
 	stop    sync.Once
 }
 
-// Run starts a program. If the test fails, it shows what the program has written.
+// Run starts a program. If the test fails, it shows what the program has written, and it fails
+// if the program says that it has a data race.
 func Run(t testing.TB, command *exec.Cmd) *Process {
 	t.Helper()
 	p := &Process{Stdout: newOutput(), Stderr: newOutput(), command: command, exited: make(chan struct{})}
@@ -42,6 +44,9 @@ func Run(t testing.TB, command *exec.Cmd) *Process {
 	}()
 	t.Cleanup(func() {
 		p.Stop()
+		if strings.Contains(p.Stderr.String(), "WARNING: DATA RACE") {
+			t.Error("the program, built with -race, has found a data race in itself")
+		}
 		if t.Failed() {
 			t.Logf("%s wrote:\n%s%s", command.Path, p.Stdout, p.Stderr)
 		}
