@@ -1,7 +1,6 @@
 package portcullis
 
 import (
-	"cmp"
 	"encoding/json"
 	"maps"
 	"slices"
@@ -30,7 +29,7 @@ func init() {
 var notInThisBuild = map[string]bool{
 	"scope_match": true, "claim": true, "require": true, "acr": true, "max_age": true, "fresh": true,
 	"resource": true, "resource_metadata": true, "dpop": true, "mtls": true, "preflight": true, "observe": true,
-	"token_from": true, "claim_encoding": true, "client_as_user": true, "pass_token": true, "phantom_token": true,
+	"token_from": true, "phantom_token": true,
 	"end_at_expiry": true, "try_each": true,
 	"issuer": true, "basic_encoding": true, "client_key": true, "assertion_audience": true, "bearer": true,
 	"bearer_from": true, "token_type_hint": true, "param": true, "endpoint_param": true, "request_header": true,
@@ -54,8 +53,11 @@ func unrecognized(d *caddyfile.Dispenser, later map[string]bool) error {
 //		any_scope   <scope>...
 //		audience    <aud>...
 //		optional
-//		identity    remote|none
+//		identity    remote|x_forwarded|x_auth_request|none
 //		copy_claims <claim>[><Header>]...
+//		claim_encoding percent|base64url|utf8
+//		client_as_user
+//		pass_token
 //		realm       <text>
 //		<options of an authority>
 //	}
@@ -83,7 +85,7 @@ func (h *Handler) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 			return err
 		}
 	}
-	if _, err := identity.NewTeller(cmp.Or(h.Identity, identity.Remote), h.CopyClaims); err != nil {
+	if _, err := identity.NewTeller(h.telling()); err != nil {
 		return d.WrapErr(err)
 	}
 	if h.Authority != nil && len(h.Authorities) > 0 {
@@ -130,11 +132,18 @@ func (h *Handler) parseOption(d *caddyfile.Dispenser) error {
 			return err
 		}
 		h.Identity = identity.Preset(preset)
-		if preset == "x_forwarded" || preset == "x_auth_request" {
-			return d.Errf("'identity %s' is not in this build of Portcullis", preset)
+		return wrap(d, h.Identity.Check())
+	case "claim_encoding":
+		var encoding string
+		if err := parseText(d, &encoding); err != nil {
+			return err
 		}
-		_, err := identity.NewTeller(h.Identity, nil)
-		return wrap(d, err)
+		h.ClaimEncoding = identity.Encoding(encoding)
+		return wrap(d, h.ClaimEncoding.Check())
+	case "client_as_user":
+		return parseFlag(d, &h.ClientAsUser)
+	case "pass_token":
+		return parseFlag(d, &h.PassToken)
 	case "copy_claims":
 		return h.parseCopyClaims(d)
 	case "realm":
@@ -167,7 +176,7 @@ func (h *Handler) parseCopyClaims(d *caddyfile.Dispenser) error {
 		}
 		h.CopyClaims = append(h.CopyClaims, identity.Copy{Claim: claim, Header: header})
 	}
-	_, err := identity.NewTeller(identity.None, h.CopyClaims)
+	_, err := identity.NewTeller(identity.Config{Preset: identity.None, Copies: h.CopyClaims})
 	return wrap(d, err)
 }
 

@@ -70,7 +70,7 @@ func TestWhatALaterBuildHasIsRefusedByName(t *testing.T) {
 	for _, option := range []string{
 		"scope_match exact", "claim a", `require "true"`, "acr x", "max_age 1m", "fresh 0s", "resource https://x",
 		"resource_metadata {\n\t\t\tx y\n\t\t}", "dpop required", "mtls required", "preflight", "observe", "token_from cookie x",
-		"claim_encoding utf8", "client_as_user", "pass_token", "phantom_token", "end_at_expiry off", "try_each",
+		"phantom_token", "end_at_expiry off", "try_each",
 	} {
 		_, err := adapt(t, global+":80 {\n\tintrospect {\n\t\t"+option+"\n\t}\n}\n")
 		name, _, _ := strings.Cut(option, " ")

@@ -61,12 +61,19 @@ type Handler struct {
 	// Pass requests without a token on, without identity. A bad token is still refused.
 	Optional bool `json:"optional,omitempty"`
 
-	// The headers in which the backend learns who came: `remote` (Remote-User, Remote-Name, Remote-Email,
-	// Remote-Groups, Remote-Client, Remote-Scope) or `none`. Default: `remote`.
+	// The headers in which the backend learns who came: `remote` (Remote-User, -Name, -Email, -Groups, -Client,
+	// -Scope), `x_forwarded` (X-Forwarded-User, -Preferred-Username, -Email, -Groups), `x_auth_request` (the same
+	// behind X-Auth-Request) or `none`. Default: `remote`.
 	Identity identity.Preset `json:"identity,omitempty"`
 	// Further claims that are copied into headers, `X-Claim-<Claim>` unless they are named. The names are removed from
 	// the requests of all routes.
 	CopyClaims []identity.Copy `json:"copy_claims,omitempty"`
+	// How values are written into headers: `percent`, `base64url` or `utf8`. Default: `percent`.
+	ClaimEncoding identity.Encoding `json:"claim_encoding,omitempty"`
+	// A token without a user is the user who is named by its client id.
+	ClientAsUser bool `json:"client_as_user,omitempty"`
+	// Leave the token on the forwarded request. Default: it is removed.
+	PassToken bool `json:"pass_token,omitempty"`
 
 	// The realm of the challenges. Default: `portcullis`.
 	Realm string `json:"realm,omitempty"`
@@ -106,14 +113,21 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 	if err := bearer.CheckRealm(h.Realm); err != nil {
 		return fmt.Errorf("realm %q: %w", h.Realm, err)
 	}
-	if h.Identity == "" {
-		h.Identity = identity.Remote
-	}
-	if h.teller, err = identity.NewTeller(h.Identity, h.CopyClaims); err != nil {
+	if h.teller, err = identity.NewTeller(h.telling()); err != nil {
 		return err
 	}
 	h.app.Protect(h.teller.Targets())
 	return nil
+}
+
+// telling is what the backend learns.
+func (h *Handler) telling() identity.Config {
+	return identity.Config{
+		Preset:       h.Identity,
+		Copies:       h.CopyClaims,
+		Encoding:     h.ClaimEncoding,
+		ClientAsUser: h.ClientAsUser,
+	}
 }
 
 func (h *Handler) findAuthority() (*authority.Authority, error) {
@@ -136,7 +150,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 	visit := visitOf(r)
 	h.app.Protected().Strip(r, visit.told)
 
-	credential, err := visit.takeToken(r, h.authority.MaxToken)
+	credential, err := visit.takeToken(r, h.authority.MaxToken, h.PassToken)
 	if errors.Is(err, bearer.ErrNoToken) && h.Optional {
 		visit.log(outcomeAnonymous)
 		return next.ServeHTTP(w, r)

@@ -58,12 +58,14 @@ func visitOf(r *http.Request) *visit {
 	return v
 }
 
-// takeToken takes the token out of the request, once. The backend does not see it: a token is good for everything that
-// its client may do, at every backend of its authority.
-func (v *visit) takeToken(r *http.Request, maxToken int) (bearer.Credential, error) {
+// takeToken takes the token of the request, and out of it unless every directive keeps it there: a token is good for
+// everything that its client may do, at every backend of its authority.
+func (v *visit) takeToken(r *http.Request, maxToken int, keep bool) (bearer.Credential, error) {
 	if !v.taken {
 		v.taken = true
 		v.credential, v.tokenErr = bearer.FromAuthorization(r.Header, maxToken)
+	}
+	if !keep {
 		if !errors.Is(v.tokenErr, bearer.ErrNoToken) {
 			delete(r.Header, "Authorization")
 		}
@@ -99,7 +101,7 @@ func (v *visit) tell(header http.Header, teller *identity.Teller, answer *intros
 		return err
 	}
 	v.told = told
-	if user, _ := identity.User(answer); user != "" {
+	if user, _ := teller.User(answer); user != "" {
 		v.replacer.Set(userPlaceholder, user)
 	}
 	return nil

@@ -1,8 +1,11 @@
 package identity
 
 import (
+	"encoding/base64"
 	"encoding/json"
+	"fmt"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/portcullis-gateway/portcullis/introspect"
 )
@@ -11,55 +14,80 @@ import (
 // name, and a backend would refuse the request for its size.
 const longestValue = 8 << 10
 
+// Encoding is how values are written into headers. What an encoding cannot carry is not sent.
+type Encoding string
+
+// The encodings.
+const (
+	// Percent encodes bytes outside 0x21 to 0x7E, `%` itself, and spaces at either end; inner spaces stay. In an element
+	// of a list it encodes commas too. It can carry everything, and is the default.
+	Percent Encoding = "percent"
+	// Base64URL encodes each whole value (RFC 4648 section 5, without padding). It cannot carry an element of a list
+	// that has a comma in it.
+	Base64URL Encoding = "base64url"
+	// UTF8 writes values as they are. It cannot carry control characters, a space at either end, which parsers cut
+	// off, and an element of a list that has a comma in it.
+	UTF8 Encoding = "utf8"
+)
+
+// Check says why an encoding is none.
+func (e Encoding) Check() error {
+	switch e {
+	case Percent, Base64URL, UTF8:
+		return nil
+	}
+	return fmt.Errorf("claim_encoding %q: must be percent, base64url or utf8", string(e))
+}
+
+// encode writes a claim as a header value. It is not ok if the encoding cannot carry it.
+func (e Encoding) encode(value any) (encoded string, ok bool) {
+	elements, isList := stringList(value)
+	switch {
+	case isList && e == Percent:
+		for i := range elements {
+			elements[i] = percent(elements[i], true)
+		}
+		encoded, ok = strings.Join(elements, ","), true
+	case isList && strings.Contains(strings.Join(elements, ""), ","):
+		return "", false
+	case e == Percent:
+		encoded, ok = percent(Text(value), false), true
+	case e == Base64URL:
+		encoded, ok = base64.RawURLEncoding.EncodeToString([]byte(Text(value))), true
+	case e == UTF8:
+		encoded = Text(value)
+		ok = isPlain(encoded)
+	}
+	return encoded, ok && len(encoded) <= longestValue
+}
+
 // Text writes a claim as one text: strings as they are, lists of strings joined by commas, other lists and objects as
 // compact JSON, numbers with every digit, null and absence as nothing.
 func Text(value any) string {
-	text, _ := render(value, func(element string) string { return element })
-	return text
-}
-
-// encodeClaim writes a claim as a header value. It is not ok if a header cannot carry the value.
-func encodeClaim(value any) (string, bool) {
-	if text, isText := value.(string); isText {
-		return encodeText(text)
-	}
-	text, isList := render(value, func(element string) string { return percent(element, true) })
-	if isList {
-		return text, len(text) <= longestValue
-	}
-	return encodeText(text)
-}
-
-func encodeText(text string) (string, bool) {
-	encoded := percent(text, false)
-	return encoded, len(encoded) <= longestValue
-}
-
-// render writes a claim as text, and tells whether it is a list of strings, whose elements go through the function.
-func render(value any, element func(string) string) (text string, isList bool) {
 	switch value := value.(type) {
 	case nil:
-		return "", false
+		return ""
 	case string:
-		return value, false
+		return value
 	case json.Number:
-		return value.String(), false
-	case []any:
-		if elements, ok := allStrings(value); ok {
-			for i := range elements {
-				elements[i] = element(elements[i])
-			}
-			return strings.Join(elements, ","), true
-		}
+		return value.String()
+	}
+	if elements, isList := stringList(value); isList {
+		return strings.Join(elements, ",")
 	}
 	compact, err := introspect.CompactJSON(value)
 	if err != nil {
-		return "", false
+		return ""
 	}
-	return string(compact), false
+	return string(compact)
 }
 
-func allStrings(values []any) ([]string, bool) {
+// stringList returns a copy of a list that has only strings.
+func stringList(value any) ([]string, bool) {
+	values, isList := value.([]any)
+	if !isList {
+		return nil, false
+	}
 	texts := make([]string, 0, len(values))
 	for _, value := range values {
 		text, isText := value.(string)
@@ -71,9 +99,17 @@ func allStrings(values []any) ([]string, bool) {
 	return texts, true
 }
 
-// percent encodes what a header cannot carry unchanged to every backend: bytes outside 0x21 to 0x7E, `%` itself, and
-// spaces at either end, which parsers cut off. In an element of a list a comma is encoded too, since it would begin
-// another element.
+// isPlain says whether a text arrives as it is: no control character, and nothing at either end that is cut off.
+func isPlain(text string) bool {
+	for i := 0; i < len(text); i++ {
+		if text[i] < 0x20 || text[i] == 0x7F {
+			return false
+		}
+	}
+	return strings.TrimSpace(text) == text && utf8.ValidString(text)
+}
+
+// percent encodes what a header cannot carry unchanged to every backend.
 func percent(text string, inList bool) string {
 	plain := true
 	for i := 0; i < len(text) && plain; i++ {

@@ -1,6 +1,7 @@
 package identity
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"net/http"
@@ -23,41 +24,71 @@ type Preset string
 const (
 	// Remote: Remote-User, Remote-Name, Remote-Email, Remote-Groups, Remote-Client, Remote-Scope.
 	Remote Preset = "remote"
+	// XForwarded: X-Forwarded-User, -Preferred-Username, -Email, -Groups.
+	XForwarded Preset = "x_forwarded"
+	// XAuthRequest: X-Auth-Request-User, -Preferred-Username, -Email, -Groups.
+	XAuthRequest Preset = "x_auth_request"
 	// None sets no header but those of copy_claims.
 	None Preset = "none"
-
-	// The headers of these are protected on every route, whatever its preset.
-	xForwarded   Preset = "x_forwarded"
-	xAuthRequest Preset = "x_auth_request"
 )
 
-// presetHeader is one header of a preset, and where its value comes from.
+// Check says why a preset is none.
+func (p Preset) Check() error {
+	if _, ok := presets[p]; !ok && p != None {
+		return fmt.Errorf("identity %q: must be remote, x_forwarded, x_auth_request or none", string(p))
+	}
+	return nil
+}
+
+// presetHeader is one header of a preset, and where its value comes from. A header without a source gets the user.
 type presetHeader struct {
 	name  string
-	value func(*introspect.Answer) (string, bool)
+	value func(*introspect.Answer) any
 }
 
 var presets = map[Preset][]presetHeader{
 	Remote: {
-		{"Remote-User", userValue},
-		{"Remote-Name", claimValue("name")},
-		{"Remote-Email", claimValue("email")},
-		{"Remote-Groups", groupsValue},
-		{"Remote-Client", func(a *introspect.Answer) (string, bool) { return encodeText(a.ClientID) }},
-		{"Remote-Scope", func(a *introspect.Answer) (string, bool) { return encodeText(strings.Join(a.Scope, " ")) }},
+		{"Remote-User", nil},
+		{"Remote-Name", claim("name")},
+		{"Remote-Email", claim("email")},
+		{"Remote-Groups", groups},
+		{"Remote-Client", func(a *introspect.Answer) any { return a.ClientID }},
+		{"Remote-Scope", func(a *introspect.Answer) any { return strings.Join(a.Scope, " ") }},
 	},
-	xForwarded: {
-		{name: "X-Forwarded-User"},
-		{name: "X-Forwarded-Preferred-Username"},
-		{name: "X-Forwarded-Email"},
-		{name: "X-Forwarded-Groups"},
+	XForwarded: {
+		{"X-Forwarded-User", nil},
+		{"X-Forwarded-Preferred-Username", preferredUsername},
+		{"X-Forwarded-Email", claim("email")},
+		{"X-Forwarded-Groups", groups},
 	},
-	xAuthRequest: {
-		{name: "X-Auth-Request-User"},
-		{name: "X-Auth-Request-Preferred-Username"},
-		{name: "X-Auth-Request-Email"},
-		{name: "X-Auth-Request-Groups"},
+	XAuthRequest: {
+		{"X-Auth-Request-User", nil},
+		{"X-Auth-Request-Preferred-Username", preferredUsername},
+		{"X-Auth-Request-Email", claim("email")},
+		{"X-Auth-Request-Groups", groups},
 	},
+}
+
+func claim(path string) func(*introspect.Answer) any {
+	return func(answer *introspect.Answer) any {
+		value, _ := answer.Claim(path)
+		return value
+	}
+}
+
+func groups(answer *introspect.Answer) any {
+	if value, ok := answer.Claim("groups"); ok && value != nil {
+		return value
+	}
+	value, _ := answer.Claim("roles")
+	return value
+}
+
+func preferredUsername(answer *introspect.Answer) any {
+	if value, ok := answer.Claim("preferred_username"); ok && value != nil {
+		return value
+	}
+	return answer.Username
 }
 
 // Copy is one claim that is copied into a header.
@@ -77,24 +108,42 @@ func (c Copy) Target() string {
 	return http.CanonicalHeaderKey(claimPrefix + name)
 }
 
-// Teller tells the backend who came. It is immutable and safe for concurrent use.
-type Teller struct {
-	headers []presetHeader
-	targets []string
+// Config says what the backend learns.
+type Config struct {
+	// Preset is the set of headers. Default: Remote.
+	Preset Preset
+	// Copies are further claims.
+	Copies []Copy
+	// Encoding is how values are written. Default: Percent.
+	Encoding Encoding
+	// ClientAsUser makes a token without a user the user that is named by its client_id.
+	ClientAsUser bool
 }
 
-// NewTeller returns a Teller for a preset and further claims. It refuses header names that cannot be set, that two
-// claims share, or that mean something to HTTP or the proxy.
-func NewTeller(preset Preset, copies []Copy) (*Teller, error) {
-	if preset != Remote && preset != None {
-		return nil, fmt.Errorf("identity %q: must be remote or none", preset)
+// Teller tells the backend who came. It is immutable and safe for concurrent use.
+type Teller struct {
+	headers      []presetHeader
+	targets      []string
+	encoding     Encoding
+	clientAsUser bool
+}
+
+// NewTeller returns a Teller. It refuses header names that cannot be set, that two claims share, or that mean
+// something to HTTP or the proxy.
+func NewTeller(config Config) (*Teller, error) {
+	preset, encoding := cmp.Or(config.Preset, Remote), cmp.Or(config.Encoding, Percent)
+	if err := preset.Check(); err != nil {
+		return nil, err
 	}
-	t := &Teller{headers: presets[preset]}
+	if err := encoding.Check(); err != nil {
+		return nil, err
+	}
+	t := &Teller{headers: presets[preset], encoding: encoding, clientAsUser: config.ClientAsUser}
 	taken := make(map[string]bool)
 	for _, header := range t.headers {
 		taken[foldName(header.name)] = true
 	}
-	for _, c := range copies {
+	for _, c := range config.Copies {
 		if c.Claim == "" {
 			return nil, errors.New("copy_claims: a claim has no name")
 		}
@@ -108,7 +157,7 @@ func NewTeller(preset Preset, copies []Copy) (*Teller, error) {
 		taken[foldName(target)] = true
 		t.targets = append(t.targets, target)
 		// A slice of its own: the preset's is shared.
-		t.headers = append(slices.Clip(t.headers), presetHeader{target, claimValue(c.Claim)})
+		t.headers = append(slices.Clip(t.headers), presetHeader{target, claim(c.Claim)})
 	}
 	return t, nil
 }
@@ -146,7 +195,8 @@ type Told []string
 // claim that is absent, null or empty sets none. It returns ErrUser if the user's name cannot be carried; then it has
 // set nothing.
 func (t *Teller) Tell(header http.Header, answer *introspect.Answer, told Told) (Told, error) {
-	if _, err := User(answer); err != nil {
+	user, err := t.User(answer)
+	if err != nil {
 		return told, err
 	}
 	before := told
@@ -154,7 +204,11 @@ func (t *Teller) Tell(header http.Header, answer *introspect.Answer, told Told) 
 	// The lines of this request alone: whoever edits a header in place edits nobody else's.
 	lines := make([]string, 0, len(t.headers))
 	for _, h := range t.headers {
-		if value, ok := h.value(answer); ok && value != "" && !slices.Contains(before, h.name) {
+		value, ok := user, true
+		if h.value != nil {
+			value, ok = t.encoding.encode(h.value(answer))
+		}
+		if ok && value != "" && !slices.Contains(before, h.name) {
 			lines = append(lines, value)
 			header[h.name] = lines[len(lines)-1 : len(lines) : len(lines)]
 			told = append(told, h.name)
@@ -165,36 +219,19 @@ func (t *Teller) Tell(header http.Header, answer *introspect.Answer, told Told) 
 
 // User names the resource owner, encoded as in a header: username, else sub; empty if the token names none. A token
 // without username whose sub is absent or is its client names nobody: the client acts for itself (RFC 6749
-// section 4.4), and one that is called like a user must not pass for the user (RFC 9700 section 4.15). It returns
-// ErrUser if a header cannot carry the name.
-func User(answer *introspect.Answer) (string, error) {
+// section 4.4), and one that is called like a user must not pass for the user (RFC 9700 section 4.15), unless
+// ClientAsUser says that it does. It returns ErrUser if a header cannot carry the name.
+func (t *Teller) User(answer *introspect.Answer) (string, error) {
 	name := answer.Username
 	if name == "" && answer.Subject != answer.ClientID {
 		name = answer.Subject
 	}
-	encoded, ok := encodeText(name)
+	if name == "" && t.clientAsUser {
+		name = answer.ClientID
+	}
+	encoded, ok := t.encoding.encode(name)
 	if !ok {
 		return "", ErrUser
 	}
 	return encoded, nil
-}
-
-func userValue(answer *introspect.Answer) (string, bool) {
-	user, err := User(answer)
-	return user, err == nil
-}
-
-func groupsValue(answer *introspect.Answer) (string, bool) {
-	if value, ok := answer.Claim("groups"); ok && value != nil {
-		return encodeClaim(value)
-	}
-	value, _ := answer.Claim("roles")
-	return encodeClaim(value)
-}
-
-func claimValue(path string) func(*introspect.Answer) (string, bool) {
-	return func(answer *introspect.Answer) (string, bool) {
-		value, _ := answer.Claim(path)
-		return encodeClaim(value)
-	}
 }

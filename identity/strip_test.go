@@ -129,7 +129,7 @@ func cloned(header http.Header) http.Header { return maps.Clone(header) }
 // Names that are much longer than any protected one (J02): a prefix protects at any length, a name only itself.
 func TestStripLongNames(t *testing.T) {
 	longest := "X-" + strings.Repeat("a", 126)
-	_, err := identity.NewTeller(identity.None, []identity.Copy{{Claim: "sub", Header: longest}})
+	_, err := identity.NewTeller(identity.Config{Preset: identity.None, Copies: []identity.Copy{{Claim: "sub", Header: longest}}})
 	require.NoError(t, err, "128 bytes are allowed")
 	protected := identity.NewProtected([]string{longest})
 	for _, tc := range []struct {
@@ -256,7 +256,7 @@ func TestProtectedConcurrently(t *testing.T) {
 // The attacks of J03, J04 and J12 as they come over a wire, through the proxy of the standard library, which drops what
 // Connection names and hands trailers on.
 func TestAttacksThroughAProxy(t *testing.T) {
-	teller, err := identity.NewTeller(identity.Remote, nil)
+	teller, err := identity.NewTeller(identity.Config{})
 	require.NoError(t, err)
 	protected := identity.NewProtected(nil)
 	type seen struct {

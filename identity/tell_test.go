@@ -33,7 +33,7 @@ func active(t testing.TB, members string) *introspect.Answer {
 
 func teller(t testing.TB, preset identity.Preset, copies ...identity.Copy) *identity.Teller {
 	t.Helper()
-	made, err := identity.NewTeller(preset, copies)
+	made, err := identity.NewTeller(identity.Config{Preset: preset, Copies: copies})
 	require.NoError(t, err)
 	return made
 }
@@ -144,7 +144,7 @@ func TestUser(t *testing.T) {
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			answer := active(t, tc.members)
-			user, err := identity.User(answer)
+			user, err := teller(t, identity.Remote).User(answer)
 			require.NoError(t, err)
 			assert.Equal(t, tc.want, user)
 			assert.Equal(t, user, tell(t, teller(t, identity.Remote), answer).Get("Remote-User"))
@@ -225,7 +225,7 @@ func TestEncoding(t *testing.T) {
 			assert.Equal(t, want, tell(t, made, active(t, `"told":`+tc.claim)))
 
 			if strings.HasPrefix(tc.claim, `"`) && tc.want != "" {
-				user, err := identity.User(active(t, `"sub":`+tc.claim))
+				user, err := teller(t, identity.Remote).User(active(t, `"sub":`+tc.claim))
 				require.NoError(t, err)
 				assert.Equal(t, tc.want, user, "the user is encoded like every text")
 				assert.Equal(t, tc.want, tell(t, teller(t, identity.Remote), active(t, `"client_id":`+tc.claim)).Get("Remote-Client"))
@@ -326,7 +326,6 @@ func TestNewTellerRefuses(t *testing.T) {
 		preset identity.Preset
 		copies []identity.Copy
 	}{
-		{"no preset", "", nil},
 		{"unknown preset", "everything", nil},
 		{"preset in another case", "Remote", nil},
 		{"one claim twice", identity.None, []identity.Copy{{Claim: "sub"}, {Claim: "sub"}}},
@@ -352,7 +351,7 @@ func TestNewTellerRefuses(t *testing.T) {
 		{"the second of two", identity.None, []identity.Copy{{Claim: "sub"}, {Claim: "name", Header: "Host"}}},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			made, err := identity.NewTeller(tc.preset, tc.copies)
+			made, err := identity.NewTeller(identity.Config{Preset: tc.preset, Copies: tc.copies})
 			require.Error(t, err)
 			assert.Nil(t, made)
 		})
@@ -365,7 +364,7 @@ func TestNewTellerRefuses(t *testing.T) {
 	} {
 		for _, spelled := range []string{header, strings.ToLower(header), strings.ToUpper(header)} {
 			t.Run("J18 reserved "+spelled, func(t *testing.T) {
-				_, err := identity.NewTeller(identity.None, []identity.Copy{{Claim: "sub", Header: spelled}})
+				_, err := identity.NewTeller(identity.Config{Preset: identity.None, Copies: []identity.Copy{{Claim: "sub", Header: spelled}}})
 				require.Error(t, err)
 			})
 		}
