@@ -17,6 +17,7 @@ import (
 	"github.com/portcullis-gateway/portcullis/bearer"
 	"github.com/portcullis-gateway/portcullis/identity"
 	"github.com/portcullis-gateway/portcullis/internal/operator"
+	"github.com/portcullis-gateway/portcullis/policy"
 )
 
 func init() {
@@ -27,7 +28,7 @@ func init() {
 
 // notInThisBuild are the subdirectives of `introspect` that a later build has, in a site block or a global option.
 var notInThisBuild = map[string]bool{
-	"scope_match": true, "claim": true, "require": true, "acr": true, "max_age": true, "fresh": true,
+	"require": true, "acr": true, "max_age": true, "fresh": true,
 	"resource": true, "resource_metadata": true, "dpop": true, "mtls": true, "preflight": true, "observe": true,
 	"token_from": true, "phantom_token": true,
 	"end_at_expiry": true, "try_each": true,
@@ -51,7 +52,9 @@ func unrecognized(d *caddyfile.Dispenser, later map[string]bool) error {
 //	introspect [<matcher>] [<authority>] [scope <scope>...] {
 //		scope       <scope>...
 //		any_scope   <scope>...
+//		scope_match exact|hierarchic|wildcard
 //		audience    <aud>...
+//		claim       <path> [<value>...]
 //		optional
 //		identity    remote|x_forwarded|x_auth_request|none
 //		copy_claims <claim>[><Header>]...
@@ -78,7 +81,7 @@ func (h *Handler) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	}
 	seen := make(once)
 	for nesting := d.Nesting(); d.NextBlock(nesting); {
-		if err := seen.check(d, "scope", "any_scope", "audience", "copy_claims"); err != nil {
+		if err := seen.check(d, "scope", "any_scope", "audience", "claim", "copy_claims"); err != nil {
 			return err
 		}
 		if err := h.parseOption(d); err != nil {
@@ -124,6 +127,20 @@ func (h *Handler) parseOption(d *caddyfile.Dispenser) error {
 		return parseList(d, &h.AnyScope, bearer.CheckScope)
 	case "audience":
 		return parseList(d, &h.Audience, nil)
+	case "scope_match":
+		var match string
+		if err := parseText(d, &match); err != nil {
+			return err
+		}
+		h.ScopeMatch = policy.ScopeMatch(match)
+		return wrap(d, h.ScopeMatch.Check())
+	case "claim":
+		arguments := d.RemainingArgs()
+		if len(arguments) == 0 || arguments[0] == "" {
+			return d.ArgErr()
+		}
+		h.Claim = append(h.Claim, policy.Claim{Path: arguments[0], Values: arguments[1:]})
+		return nil
 	case "optional":
 		return parseFlag(d, &h.Optional)
 	case "identity":

@@ -68,7 +68,7 @@ func TestAdapt(t *testing.T) {
 func TestWhatALaterBuildHasIsRefusedByName(t *testing.T) {
 	const global = "{\n\tintrospect {\n\t\tendpoint https://as.example.com/i\n\t\tclient gw {env.SECRET}\n\t}\n}\n"
 	for _, option := range []string{
-		"scope_match exact", "claim a", `require "true"`, "acr x", "max_age 1m", "fresh 0s", "resource https://x",
+		`require "true"`, "acr x", "max_age 1m", "fresh 0s", "resource https://x",
 		"resource_metadata {\n\t\t\tx y\n\t\t}", "dpop required", "mtls required", "preflight", "observe", "token_from cookie x",
 		"phantom_token", "end_at_expiry off", "try_each",
 	} {

@@ -56,6 +56,11 @@ type Handler struct {
 	Scope []string `json:"scope,omitempty"`
 	// The scopes of which a token must have at least one.
 	AnyScope []string `json:"any_scope,omitempty"`
+	// When a granted scope covers a demanded one: `exact`, `hierarchic` (`a` covers `a:b`, `a.b`, `a/b`) or `wildcard`
+	// (`a:*` covers `a:b`). Default: `exact`.
+	ScopeMatch policy.ScopeMatch `json:"scope_match,omitempty"`
+	// Demands on members of the answer, all of which have to be met; otherwise the request is refused with 403.
+	Claim []policy.Claim `json:"claim,omitempty"`
 	// The audiences of which the `aud` of a token must contain one. A token without audience is refused then.
 	Audience []string `json:"audience,omitempty"`
 	// Pass requests without a token on, without identity. A bad token is still refused.
@@ -101,7 +106,17 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 	if h.authority, err = h.findAuthority(); err != nil {
 		return err
 	}
-	h.rules = policy.Rules{Scope: h.Scope, AnyScope: h.AnyScope, Audience: h.Audience, Leeway: h.authority.Leeway}
+	h.rules = policy.Rules{
+		Scope:      h.Scope,
+		AnyScope:   h.AnyScope,
+		ScopeMatch: h.ScopeMatch,
+		Claims:     h.Claim,
+		Audience:   h.Audience,
+		Leeway:     h.authority.Leeway,
+	}
+	if err := h.rules.Check(); err != nil {
+		return err
+	}
 	for _, scope := range h.rules.Demanded() {
 		if err := bearer.CheckScope(scope); err != nil {
 			return fmt.Errorf("scope %q: %w", scope, err)

@@ -66,11 +66,14 @@ func tokenRefusal(err error) refusal {
 
 // verdictRefusal maps the ways in which a token can fall short of a route's rules.
 func verdictRefusal(verdict policy.Verdict) refusal {
-	if verdict.Outcome == policy.InsufficientScope {
+	switch verdict.Outcome {
+	case policy.InsufficientScope:
 		return refusal{
 			status: http.StatusForbidden, outcome: outcomeInsufficientScope, reason: verdict.Reason,
 			challenge: true, code: bearer.CodeInsufficientScope, scope: true,
 		}
+	case policy.Forbidden:
+		return refusal{status: http.StatusForbidden, outcome: outcomeForbidden, reason: verdict.Reason}
 	}
 	return refusal{
 		status: http.StatusUnauthorized, outcome: outcomeInvalidToken, reason: verdict.Reason,

@@ -60,11 +60,6 @@ func (a *Answer) From(source Source) *Answer {
 	return &b
 }
 
-// HasScope says whether a scope was granted; scopes are whole words and case-sensitive (RFC 6749 section 3.3).
-func (a *Answer) HasScope(scope string) bool {
-	return slices.Contains(a.Scope, scope)
-}
-
 // HasAudience says whether the token is for an audience, which is compared to the letter.
 func (a *Answer) HasAudience(audience string) bool {
 	return slices.Contains(a.Audience, audience)

@@ -106,10 +106,6 @@ func TestScopesComeInEveryShape(t *testing.T) {
 			assert.Equal(t, test.scope, parse(t, test.members).Scope)
 		})
 	}
-	answer := parse(t, `,"scope":"readonly Read"`)
-	assert.True(t, answer.HasScope("readonly"))
-	assert.False(t, answer.HasScope("read"), "D11: whole words, case-sensitive")
-	assert.False(t, answer.HasScope(""))
 }
 
 func TestNamesOfPeopleAndClients(t *testing.T) {

@@ -2,6 +2,7 @@
 package policy
 
 import (
+	"errors"
 	"slices"
 	"strings"
 	"time"
@@ -20,6 +21,9 @@ const (
 	InvalidToken Outcome = "invalid_token"
 	// InsufficientScope: the token is good and has not the scopes. RFC 6750 section 3.1 answers 403.
 	InsufficientScope Outcome = "insufficient_scope"
+	// Forbidden: the token is good, and what it says does not meet a rule that is none of scopes. RFC 9110
+	// section 15.5.4 answers 403.
+	Forbidden Outcome = "forbidden"
 )
 
 // Verdict is a decision and its reason, which is for the operator's log and holds nothing of the token.
@@ -35,6 +39,10 @@ type Rules struct {
 	Scope []string
 	// AnyScope: at least one of them is demanded, if there are any.
 	AnyScope []string
+	// ScopeMatch says when a granted scope covers a demanded one. Default: Exact.
+	ScopeMatch ScopeMatch
+	// Claims are demands on members of the answer, all of which have to be met.
+	Claims []Claim
 	// Audience: aud has to contain one of them, if there are any. An answer without aud is refused.
 	Audience []string
 	// Leeway is how far the clocks may differ when nbf and iat are judged. It never stretches exp.
@@ -44,6 +52,16 @@ type Rules struct {
 // DefaultLeeway is the Leeway where nobody says otherwise.
 const DefaultLeeway = 10 * time.Second
 
+// Check says what is wrong with the rules themselves.
+func (r *Rules) Check() error {
+	for _, claim := range r.Claims {
+		if claim.Path == "" {
+			return errors.New("claim: the path is empty")
+		}
+	}
+	return r.ScopeMatch.Check()
+}
+
 // Demanded lists the scopes that a route asks for, for the challenge.
 func (r *Rules) Demanded() []string {
 	demanded := make([]string, 0, len(r.Scope)+len(r.AnyScope))
@@ -51,7 +69,7 @@ func (r *Rules) Demanded() []string {
 }
 
 // Judge decides about an answer at the given instant. Where several rules are broken the verdict names the first in
-// this order: the token, its binding, its scopes. possession tells that the client presented the token in a way that
+// this order: the token, its binding, its scopes, its claims. possession tells that the client presented the token in a way that
 // claims a proof of possession (RFC 9449), which a token that is not bound must not pass with.
 func (r *Rules) Judge(answer *introspect.Answer, now time.Time, possession bool) Verdict {
 	if reason := r.flaw(answer, now); reason != "" {
@@ -64,12 +82,18 @@ func (r *Rules) Judge(answer *introspect.Answer, now time.Time, possession bool)
 		return Verdict{InvalidToken, "the token is presented under the scheme DPoP, and is not bound to a key"}
 	}
 	for _, scope := range r.Scope {
-		if !answer.HasScope(scope) {
+		if !r.ScopeMatch.covers(answer.Scope, scope) {
 			return Verdict{InsufficientScope, "scope " + scope + " is missing"}
 		}
 	}
-	if len(r.AnyScope) > 0 && !slices.ContainsFunc(r.AnyScope, answer.HasScope) {
+	granted := func(scope string) bool { return r.ScopeMatch.covers(answer.Scope, scope) }
+	if len(r.AnyScope) > 0 && !slices.ContainsFunc(r.AnyScope, granted) {
 		return Verdict{InsufficientScope, "none of the scopes " + strings.Join(r.AnyScope, ", ") + " is granted"}
+	}
+	for _, claim := range r.Claims {
+		if !claim.met(answer) {
+			return Verdict{Forbidden, "claim " + claim.Path + " is absent or has another value"}
+		}
 	}
 	return Verdict{Outcome: Allowed}
 }
