@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/assert"
+
+	"github.com/portcullis-gateway/portcullis/internal/testgateway"
 )
 
 // The challenges of RFC 6750 section 3 as routes without scopes give them.
@@ -40,9 +42,9 @@ type refusal struct {
 // is guarded.
 func refuses(t *testing.T, cases []refusal, guarded ...string) {
 	t.Helper()
-	as, app, g := newAuthority(t), newBackend(t), newGateway(t)
-	g.guardClient(gatewayID, gatewaySecret)
-	g.guard(guarded...)
+	as, app, g := newAuthority(t), testgateway.StartBackend(t), newGateway(t)
+	g.GuardClient(gatewayID, gatewaySecret)
+	g.Guard(guarded...)
 	var global, site strings.Builder
 	for i, c := range cases {
 		name := fmt.Sprintf("a%d", i)
@@ -53,9 +55,9 @@ func refuses(t *testing.T, cases []refusal, guarded ...string) {
 		}
 		global.WriteString(authorityOption(name, as.URL+"/"+name, c.options...))
 		fmt.Fprintf(&site, "handle /%s {\n\tintrospect %s {\n\t\t%s\n\t}\n\t%s}\n",
-			name, name, strings.Join(c.rules, "\n\t\t"), app.proxy())
+			name, name, strings.Join(c.rules, "\n\t\t"), app.Proxy())
 	}
-	g.start(t, g.caddyfile(global.String(), site.String()))
+	g.Start(t, g.caddyfile(global.String(), site.String()))
 
 	for i, c := range cases {
 		t.Run(c.name, func(t *testing.T) {
@@ -64,20 +66,20 @@ func refuses(t *testing.T, cases []refusal, guarded ...string) {
 			if headers == nil {
 				headers = []string{"Authorization: Bearer " + canary(i)}
 			}
-			g.guard(canary(i))
+			g.Guard(canary(i))
 			got := g.raw(t, "GET "+path+c.query, headers, "")
 
-			assert.Equal(t, c.status, got.status)
-			assert.Equal(t, c.challenge, got.challenge(t))
-			assert.Equal(t, "no-store", got.header.Get("Cache-Control"))
+			assert.Equal(t, c.status, got.Status)
+			assert.Equal(t, c.challenge, got.Challenge(t))
+			assert.Equal(t, "no-store", got.Header.Get("Cache-Control"))
 			if c.status == http.StatusServiceUnavailable {
-				assert.Regexp(t, `^[1-9][0-9]*$`, got.header.Get("Retry-After"))
+				assert.Regexp(t, `^[1-9][0-9]*$`, got.Header.Get("Retry-After"))
 			} else {
-				assert.Empty(t, got.header.Get("Retry-After"))
+				assert.Empty(t, got.Header.Get("Retry-After"))
 			}
-			assert.Empty(t, got.body)
+			assert.Empty(t, got.Body)
 			assert.Len(t, as.asked(path), c.calls, "questions to the authority")
-			assert.Empty(t, app.at(path), "requests to the backend")
+			assert.Empty(t, app.At(path), "requests to the backend")
 		})
 	}
 }
@@ -218,14 +220,14 @@ func TestTokensThatAreNotGoodHere(t *testing.T) {
 
 func TestGoodTokens(t *testing.T) {
 	t.Parallel()
-	as, app, g := newAuthority(t), newBackend(t), newGateway(t)
-	g.start(t, g.caddyfile(as.option(""), `
+	as, app, g := newAuthority(t), testgateway.StartBackend(t), newGateway(t)
+	g.Start(t, g.caddyfile(as.option(""), `
 		introspect {
 			scope read
 			any_scope a b
 			audience https://api.example.com https://www.example.com
 		}
-		`+app.proxy()))
+		`+app.Proxy()))
 	good := func(changes claims) answer {
 		members := claims{"scope": "b read", "aud": "https://api.example.com"}
 		maps.Copy(members, changes)
@@ -258,11 +260,11 @@ func TestGoodTokens(t *testing.T) {
 	for i, c := range cases {
 		t.Run(c.name, func(t *testing.T) {
 			token, path := canary(i), fmt.Sprintf("/%d", i)
-			g.guard(token)
+			g.Guard(token)
 			as.on(token, c.answer)
 			got := g.raw(t, "GET "+path, []string{fmt.Sprintf(c.header, token)}, "")
-			assert.Equal(t, http.StatusOK, got.status, got.header)
-			assert.NotContains(t, app.one(t, path).Header, "Authorization", "J13")
+			assert.Equal(t, http.StatusOK, got.Status, got.Header)
+			assert.NotContains(t, app.One(t, path).Header, "Authorization", "J13")
 			assert.Len(t, as.asked(token), once)
 		})
 	}

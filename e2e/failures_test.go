@@ -2,19 +2,22 @@ package e2e
 
 import (
 	"fmt"
+	"net"
 	"net/http"
 	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/portcullis-gateway/portcullis/internal/testgateway"
 )
 
 // Nothing that an authority does wrong says anything about the token: none of it is answered with a challenge, which
 // would make the client throw its token away (B15, B16).
 func TestAuthoritiesThatFail(t *testing.T) {
 	t.Parallel()
-	evil := newBackend(t) // for whoever follows a redirect
+	evil := testgateway.StartBackend(t) // for whoever follows a redirect
 	leak := "answer-canary-3hT9"
 	fails := func(name string, status, calls int, give answer, options ...string) refusal {
 		return refusal{name: name, options: options, answer: give, status: status, challenge: challengeNone, calls: calls}
@@ -29,8 +32,8 @@ func TestAuthoritiesThatFail(t *testing.T) {
 		fails("C09 hangs up", 503, 2, hangsUp),
 		fails("B16 401", 502, once, refusesGateway(401)),
 		fails("B16 403", 502, once, refusesGateway(403)),
-		fails("C08 a redirect that keeps the method", 502, once, redirectsTo(307, evil.URL)),
-		fails("C08 a redirect", 502, once, redirectsTo(302, evil.URL)),
+		fails("C08 a redirect that keeps the method", 502, once, redirectsTo(307, "http://"+evil.Address)),
+		fails("C08 a redirect", 502, once, redirectsTo(302, "http://"+evil.Address)),
 		fails("C10 400", 502, once, sends(400, "application/json", `{"error":"invalid_request","error_description":"`+leak+`"}`)),
 		fails("C10 400 in text", 502, once, sends(400, "text/plain", leak)),
 		fails("C10 404", 502, once, sends(404, "application/json", `{"active":true}`)),
@@ -64,7 +67,7 @@ func TestAuthoritiesThatFail(t *testing.T) {
 			saysJSON(`{"active":true,"x":"`+strings.Repeat("x", 1<<20)+`"}`)),
 	}
 	refuses(t, cases, leak)
-	assert.Empty(t, evil.at("/"), "C08 the target of a redirect gets nothing")
+	assert.Empty(t, evil.At("/"), "C08 the target of a redirect gets nothing")
 }
 
 // refusesGateway answers that the gateway's own credentials are not good.
@@ -83,53 +86,55 @@ func redirectsTo(status int, target string) answer {
 
 func TestAuthoritiesThatAreSlowOrGone(t *testing.T) {
 	t.Parallel()
-	as, app, g := newAuthority(t), newBackend(t), newGateway(t)
+	as, app, g := newAuthority(t), testgateway.StartBackend(t), newGateway(t)
 	as.on("/slow", as.hangs())
-	g.start(t, g.caddyfile(
+	g.Start(t, g.caddyfile(
 		authorityOption("slow", as.URL+"/slow", "timeout 200ms")+
-			authorityOption("gone", "http://"+reserve(t)),
-		"introspect /slow slow\nintrospect /gone gone\n"+app.proxy()))
+			authorityOption("gone", "http://"+testgateway.Address(t)),
+		"introspect /slow slow\nintrospect /gone gone\n"+app.Proxy()))
 
 	t.Run("C09 too slow", func(t *testing.T) {
 		got := g.get(t, "/slow", "token-for-the-slow")
-		assert.Equal(t, http.StatusGatewayTimeout, got.status)
-		assert.Equal(t, challengeNone, got.challenge(t))
-		assert.Equal(t, "no-store", got.header.Get("Cache-Control"))
+		assert.Equal(t, http.StatusGatewayTimeout, got.Status)
+		assert.Equal(t, challengeNone, got.Challenge(t))
+		assert.Equal(t, "no-store", got.Header.Get("Cache-Control"))
 		assert.Len(t, as.asked("/slow"), once, "there is no time to ask again")
-		assert.Empty(t, app.at("/slow"))
+		assert.Empty(t, app.At("/slow"))
 	})
 	t.Run("B15 nobody listens", func(t *testing.T) {
 		got := g.get(t, "/gone", "token-for-the-gone")
-		assert.Equal(t, http.StatusServiceUnavailable, got.status)
-		assert.Equal(t, challengeNone, got.challenge(t))
-		assert.Equal(t, "no-store", got.header.Get("Cache-Control"))
-		assert.NotEmpty(t, got.header.Get("Retry-After"))
-		assert.Empty(t, app.at("/gone"))
+		assert.Equal(t, http.StatusServiceUnavailable, got.Status)
+		assert.Equal(t, challengeNone, got.Challenge(t))
+		assert.Equal(t, "no-store", got.Header.Get("Cache-Control"))
+		assert.NotEmpty(t, got.Header.Get("Retry-After"))
+		assert.Empty(t, app.At("/gone"))
 	})
 }
 
 func TestStartingWhileTheAuthorityIsDown(t *testing.T) {
 	t.Parallel()
-	address, app, g := reserve(t), newBackend(t), newGateway(t)
-	g.start(t, g.caddyfile(authorityOption("", "http://"+address), "introspect\n"+app.proxy()))
+	address, app, g := testgateway.Address(t), testgateway.StartBackend(t), newGateway(t)
+	g.Start(t, g.caddyfile(authorityOption("", "http://"+address), "introspect\n"+app.Proxy()))
 	const token = "token-of-a-late-authority"
-	require.Equal(t, http.StatusServiceUnavailable, g.get(t, "/", token).status)
+	require.Equal(t, http.StatusServiceUnavailable, g.get(t, "/", token).Status)
 
-	as := authorityAt(t, listen(t, address))
+	listener, err := net.Listen("tcp", address)
+	require.NoError(t, err)
+	as := authorityAt(t, listener)
 	as.on(token, active(nil))
-	require.Equal(t, http.StatusOK, g.get(t, "/", token).status, "D23 a failure is not remembered")
-	assert.Len(t, app.at("/"), 1)
+	require.Equal(t, http.StatusOK, g.get(t, "/", token).Status, "D23 a failure is not remembered")
+	assert.Len(t, app.At("/"), 1)
 }
 
 func TestErrorPages(t *testing.T) {
 	t.Parallel()
-	as, app, g := newAuthority(t), newBackend(t), newGateway(t)
+	as, app, g := newAuthority(t), testgateway.StartBackend(t), newGateway(t)
 	as.on("token-without-scope", active(nil))
 	as.on("token-of-a-failure", sends(500, "", ""))
 	as.on("token-of-no-answer", saysJSON(`[]`))
-	g.start(t, g.caddyfile(as.option(""), `
+	g.Start(t, g.caddyfile(as.option(""), `
 		introspect scope orders:read
-		`+app.proxy()+`
+		`+app.Proxy()+`
 		handle_errors {
 			respond "{err.status_code} {http.introspect.error}"
 		}`))
@@ -152,11 +157,11 @@ func TestErrorPages(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			got := g.get(t, "/", c.token)
-			assert.Equal(t, c.status, got.status)
-			assert.Equal(t, c.body, got.body)
-			assert.Equal(t, c.challenge, got.challenge(t), "B01 the challenge survives")
-			assert.Equal(t, "no-store", got.header.Get("Cache-Control"))
+			assert.Equal(t, c.status, got.Status)
+			assert.Equal(t, c.body, got.Body)
+			assert.Equal(t, c.challenge, got.Challenge(t), "B01 the challenge survives")
+			assert.Equal(t, "no-store", got.Header.Get("Cache-Control"))
 		})
 	}
-	assert.Empty(t, app.at("/"))
+	assert.Empty(t, app.At("/"))
 }

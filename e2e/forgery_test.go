@@ -10,6 +10,8 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/portcullis-gateway/portcullis/internal/testgateway"
 )
 
 // protectedNames are the headers that only the gateway may set, whatever the route: those of all presets, X-Claim-*,
@@ -92,14 +94,14 @@ func TestForgedIdentity(t *testing.T) {
 // forge sends forged headers on every path through the directive. Those of the given names come as far as to it.
 func forge(t *testing.T, servers string, through ...string) {
 	t.Helper()
-	as, app, g := newAuthority(t), newBackend(t), newGateway(t)
+	as, app, g := newAuthority(t), testgateway.StartBackend(t), newGateway(t)
 	as.on("token-of-alice", active(claims{
 		"username": "alice", "client_id": "shop", "scope": "read write", "name": "Alice A.", "email": "alice@example.com",
 		"groups": []string{"staff", "ops"}, "realm_access": claims{"roles": []string{"boss"}},
 	}))
 	as.on("token-of-a-client", active(claims{"sub": "shop", "client_id": "shop", "scope": "read"}))
 	as.on("token-of-nobody", active(claims{"username": "", "sub": nil, "email": "", "groups": []string{}, "name": nil}))
-	g.start(t, g.caddyfile(servers+as.option(""), `
+	g.Start(t, g.caddyfile(servers+as.option(""), `
 		introspect /user/*
 		introspect /optional/* {
 			optional
@@ -110,10 +112,10 @@ func forge(t *testing.T, servers string, through ...string) {
 		introspect /roles/* {
 			copy_claims realm_access.roles>X-Roles tenant
 		}
-		`+app.proxy()+`
+		`+app.Proxy()+`
 		handle_errors {
 			rewrite /error{uri}
-			reverse_proxy `+app.Listener.Addr().String()+` {
+			reverse_proxy `+app.Address+` {
 				replace_status {err.status_code}
 			}
 		}`))
@@ -150,12 +152,12 @@ func forge(t *testing.T, servers string, through ...string) {
 		t.Run(c.name, func(t *testing.T) {
 			headers := forgeries()
 			if c.token != "" {
-				g.guard(c.token)
+				g.Guard(c.token)
 				headers = append(headers, "Authorization: Bearer "+c.token)
 			}
 			got := g.raw(t, "GET "+c.path, headers, "")
-			require.Equal(t, c.status, got.status)
-			seen := app.one(t, c.seenAt)
+			require.Equal(t, c.status, got.Status)
+			seen := app.One(t, c.seenAt)
 			assert.Equal(t, c.told, identityIn(seen.Header))
 			assert.NotContains(t, seen.Header, "Authorization", "J13")
 			for _, name := range []string{"Harmless", "Remote-Userx", "X-Remote-User"} {
@@ -165,8 +167,8 @@ func forge(t *testing.T, servers string, through ...string) {
 	}
 	t.Run("requests that no introspect selects are not touched", func(t *testing.T) {
 		got := g.raw(t, "GET /public", append(forgeries(), "Authorization: Basic eDp5"), "")
-		require.Equal(t, http.StatusOK, got.status)
-		seen := app.one(t, "/public").Header
+		require.Equal(t, http.StatusOK, got.Status)
+		seen := app.One(t, "/public").Header
 		assert.Equal(t, "Basic eDp5", seen.Get("Authorization"))
 		for _, name := range through {
 			assert.Equal(t, []string{"admin"}, seen[name], name)
@@ -176,14 +178,14 @@ func forge(t *testing.T, servers string, through ...string) {
 
 func TestConnectionTricks(t *testing.T) {
 	t.Parallel()
-	as, app, g := newAuthority(t), newBackend(t), newGateway(t)
+	as, app, g := newAuthority(t), testgateway.StartBackend(t), newGateway(t)
 	as.on("token-of-alice", active(claims{"username": "alice", "tenant": "acme"}))
-	g.guard("token-of-alice")
-	g.start(t, g.caddyfile(letThrough()+as.option(""), `
+	g.Guard("token-of-alice")
+	g.Start(t, g.caddyfile(letThrough()+as.option(""), `
 		introspect {
 			copy_claims tenant
 		}
-		`+app.proxy()))
+		`+app.Proxy()))
 	told := map[string][]string{"Remote-User": {"alice"}, "X-Claim-Tenant": {"acme"}}
 
 	for name, connection := range map[string][]string{
@@ -195,26 +197,26 @@ func TestConnectionTricks(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			path := "/" + strings.ReplaceAll(name, " ", "-")
 			got := g.raw(t, "GET "+path, append(connection, "Authorization: Bearer token-of-alice"), "")
-			require.Equal(t, http.StatusOK, got.status)
-			assert.Equal(t, told, identityIn(app.one(t, path).Header))
+			require.Equal(t, http.StatusOK, got.Status)
+			assert.Equal(t, told, identityIn(app.One(t, path).Header))
 		})
 	}
 	t.Run("J03 the token cannot be hidden", func(t *testing.T) {
 		got := g.raw(t, "GET /hidden", []string{"Connection: Authorization", "Authorization: Bearer token-nobody-knows"}, "")
-		assert.Equal(t, http.StatusUnauthorized, got.status)
+		assert.Equal(t, http.StatusUnauthorized, got.Status)
 	})
 	t.Run("J03 options of the client's own still count", func(t *testing.T) {
 		got := g.raw(t, "GET /own", []string{"Connection: X-Hop, Remote-User", "X-Hop: 1", "Authorization: Bearer token-of-alice"}, "")
-		require.Equal(t, http.StatusOK, got.status)
-		assert.NotContains(t, app.one(t, "/own").Header, "X-Hop")
-		assert.Equal(t, told, identityIn(app.one(t, "/own").Header))
+		require.Equal(t, http.StatusOK, got.Status)
+		assert.NotContains(t, app.One(t, "/own").Header, "X-Hop")
+		assert.Equal(t, told, identityIn(app.One(t, "/own").Header))
 	})
 	t.Run("J04 an upgrade goes through, with the identity", func(t *testing.T) {
 		got := g.raw(t, "GET /upgrade", []string{
 			"Connection: Upgrade, Remote-User", "Upgrade: chat", "Authorization: Bearer token-of-alice",
 		}, "")
-		require.Equal(t, http.StatusSwitchingProtocols, got.status)
-		seen := app.one(t, "/upgrade")
+		require.Equal(t, http.StatusSwitchingProtocols, got.Status)
+		seen := app.One(t, "/upgrade")
 		assert.Equal(t, "chat", seen.Header.Get("Upgrade"))
 		assert.Equal(t, told, identityIn(seen.Header))
 	})
@@ -222,10 +224,10 @@ func TestConnectionTricks(t *testing.T) {
 
 func TestTrailers(t *testing.T) {
 	t.Parallel()
-	as, app, g := newAuthority(t), newBackend(t), newGateway(t)
+	as, app, g := newAuthority(t), testgateway.StartBackend(t), newGateway(t)
 	as.on("token-of-alice", active(claims{"username": "alice"}))
-	g.guard("token-of-alice")
-	g.start(t, g.caddyfile(as.option(""), "@protected not path /public\nintrospect @protected {\n optional\n}\n"+app.proxy()))
+	g.Guard("token-of-alice")
+	g.Start(t, g.caddyfile(as.option(""), "@protected not path /public\nintrospect @protected {\n optional\n}\n"+app.Proxy()))
 	const body = "5\r\nhello\r\n0\r\nRemote-User: admin\r\nX-Trailer: 1\r\nAuthorization: Bearer x\r\n\r\n"
 
 	for name, headers := range map[string][]string{
@@ -237,8 +239,8 @@ func TestTrailers(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			path := "/" + strings.ReplaceAll(name, " ", "-")
 			got := g.raw(t, "POST "+path, append(headers, "Transfer-Encoding: chunked"), body)
-			require.Equal(t, http.StatusOK, got.status)
-			seen := app.one(t, path)
+			require.Equal(t, http.StatusOK, got.Status)
+			seen := app.One(t, path)
 			assert.Equal(t, "hello", seen.Body)
 			assert.Empty(t, seen.Trailer)
 			assert.NotContains(t, seen.Header, "Trailer")
@@ -247,7 +249,7 @@ func TestTrailers(t *testing.T) {
 	}
 	t.Run("trailers go through where no introspect is", func(t *testing.T) {
 		got := g.raw(t, "POST /public", []string{"Trailer: X-Trailer", "Transfer-Encoding: chunked"}, body)
-		require.Equal(t, http.StatusOK, got.status)
-		assert.Equal(t, "1", app.one(t, "/public").Trailer.Get("X-Trailer"))
+		require.Equal(t, http.StatusOK, got.Status)
+		assert.Equal(t, "1", app.One(t, "/public").Trailer.Get("X-Trailer"))
 	})
 }

@@ -9,17 +9,19 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/portcullis-gateway/portcullis/internal/testgateway"
 )
 
 // What claims become on the way to the backend.
 func TestClaimsInHeaders(t *testing.T) {
 	t.Parallel()
-	as, app, g := newAuthority(t), newBackend(t), newGateway(t)
-	g.start(t, g.caddyfile(as.option(""), `
+	as, app, g := newAuthority(t), testgateway.StartBackend(t), newGateway(t)
+	g.Start(t, g.caddyfile(as.option(""), `
 		introspect {
 			copy_claims sub>X-Roles tenant/id a\.b deep.inner big flag object list
 		}
-		reverse_proxy `+app.Listener.Addr().String()+` {
+		reverse_proxy `+app.Address+` {
 			header_up X-Who "{http.auth.user.id}"
 		}`))
 	huge := strings.Repeat("é", 4096)
@@ -75,20 +77,20 @@ func TestClaimsInHeaders(t *testing.T) {
 			if c.claims == "{}" {
 				as.on(token, active(nil))
 			}
-			require.Equal(t, http.StatusOK, g.get(t, path, token).status)
+			require.Equal(t, http.StatusOK, g.get(t, path, token).Status)
 			var want []string
 			if c.value != "" {
 				want = []string{c.value}
 			}
-			assert.Equal(t, want, app.one(t, path).Header[c.header])
+			assert.Equal(t, want, app.One(t, path).Header[c.header])
 		})
 	}
 	t.Run("J10 a user whose name no header can carry is refused", func(t *testing.T) {
 		as.on("token-of-a-long-name", active(claims{"username": huge}))
 		got := g.get(t, "/long", "token-of-a-long-name")
-		assert.Equal(t, http.StatusForbidden, got.status)
-		assert.Equal(t, challengeNone, got.challenge(t))
-		assert.Empty(t, app.at("/long"))
+		assert.Equal(t, http.StatusForbidden, got.Status)
+		assert.Equal(t, challengeNone, got.Challenge(t))
+		assert.Empty(t, app.At("/long"))
 	})
 }
 
@@ -100,19 +102,19 @@ func TestPlaceholders(t *testing.T) {
 		"username": "alice", "sub": "1", "client_id": "shop", "scope": "a b", "iss": "https://as.example.com",
 		"exp": 4102444800, "n": claims{"m": 1}, "secret_claim": "answer-canary-8kLm",
 	}))
-	g.guard("answer-canary-8kLm")
-	g.start(t, g.caddyfile(as.option("main"), `
+	g.Guard("answer-canary-8kLm")
+	g.Start(t, g.caddyfile(as.option("main"), `
 		introspect main {
 			optional
 		}
 		respond "{http.auth.user.id}|{http.introspect.active}|{http.introspect.scope}|{http.introspect.client_id}|{http.introspect.sub}|{http.introspect.iss}|{http.introspect.exp}|{http.introspect.authority}|{http.introspect.cache}|{http.introspect.claims.n.m}|{http.introspect.claims.none}|{http.introspect.error}"
 	`))
-	assert.Equal(t, "alice|true|a b|shop|1|https://as.example.com|4102444800|main|miss|1||", g.get(t, "/", "token-of-alice").body)
-	assert.Equal(t, "alice|true|a b|shop|1|https://as.example.com|4102444800|main|memory|1||", g.get(t, "/", "token-of-alice").body)
-	assert.Equal(t, "|||||||||||", g.get(t, "/", "").body)
-	require.Eventually(t, func() bool { return g.logs(`"introspect":"anonymous"`) }, patience, tick)
+	assert.Equal(t, "alice|true|a b|shop|1|https://as.example.com|4102444800|main|miss|1||", g.get(t, "/", "token-of-alice").Body)
+	assert.Equal(t, "alice|true|a b|shop|1|https://as.example.com|4102444800|main|memory|1||", g.get(t, "/", "token-of-alice").Body)
+	assert.Equal(t, "|||||||||||", g.get(t, "/", "").Body)
+	g.Await(t, `"introspect":"anonymous"`)
 	for _, field := range []string{`"introspect":"allowed"`, `"client_id":"shop"`, `"user_id":"alice"`} {
-		assert.True(t, g.logs(field), "the access log has %s", field)
+		assert.Contains(t, g.Output.String(), field)
 	}
 }
 
@@ -121,32 +123,32 @@ func TestTwoDirectives(t *testing.T) {
 	t.Parallel()
 	for name, cache := range map[string]string{"remembering": "", "not remembering": "cache off"} {
 		t.Run(name, func(t *testing.T) {
-			as, app, g := newAuthority(t), newBackend(t), newGateway(t)
+			as, app, g := newAuthority(t), testgateway.StartBackend(t), newGateway(t)
 			as.on("token-of-an-admin", active(claims{"scope": "orders:read admin", "username": "alice", "tenant": "acme"}))
 			as.on("token-of-a-reader", active(claims{"scope": "orders:read", "username": "bob"}))
 			as.on("token-of-a-mere-admin", active(claims{"scope": "admin"}))
-			g.start(t, g.caddyfile(as.option("", cache), `
+			g.Start(t, g.caddyfile(as.option("", cache), `
 				introspect scope orders:read
 				introspect /admin/* scope admin {
 					copy_claims tenant
 				}
-				`+app.proxy()))
+				`+app.Proxy()))
 
-			require.Equal(t, http.StatusOK, g.get(t, "/admin/1", "token-of-an-admin").status)
+			require.Equal(t, http.StatusOK, g.get(t, "/admin/1", "token-of-an-admin").Status)
 			assert.Len(t, as.asked("token-of-an-admin"), once, "one request, one question")
 			assert.Equal(t, map[string][]string{
 				"Remote-User": {"alice"}, "Remote-Scope": {"orders:read admin"}, "X-Claim-Tenant": {"acme"},
-			}, identityIn(app.one(t, "/admin/1").Header), "the second does not remove what the first has told")
+			}, identityIn(app.One(t, "/admin/1").Header), "the second does not remove what the first has told")
 
 			got := g.get(t, "/admin/2", "token-of-a-reader")
-			assert.Equal(t, http.StatusForbidden, got.status)
-			assert.Equal(t, `Bearer realm="portcullis", error="insufficient_scope", scope="admin"`, got.challenge(t))
+			assert.Equal(t, http.StatusForbidden, got.Status)
+			assert.Equal(t, `Bearer realm="portcullis", error="insufficient_scope", scope="admin"`, got.Challenge(t))
 			got = g.get(t, "/admin/3", "token-of-a-mere-admin")
-			assert.Equal(t, http.StatusForbidden, got.status)
-			assert.Equal(t, `Bearer realm="portcullis", error="insufficient_scope", scope="orders:read"`, got.challenge(t))
-			assert.Empty(t, app.at("/admin/2"))
-			assert.Empty(t, app.at("/admin/3"))
-			assert.Equal(t, http.StatusOK, g.get(t, "/orders", "token-of-a-reader").status)
+			assert.Equal(t, http.StatusForbidden, got.Status)
+			assert.Equal(t, `Bearer realm="portcullis", error="insufficient_scope", scope="orders:read"`, got.Challenge(t))
+			assert.Empty(t, app.At("/admin/2"))
+			assert.Empty(t, app.At("/admin/3"))
+			assert.Equal(t, http.StatusOK, g.get(t, "/orders", "token-of-a-reader").Status)
 		})
 	}
 }

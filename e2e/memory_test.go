@@ -8,91 +8,93 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/portcullis-gateway/portcullis/internal/testgateway"
 )
 
 func TestRemembering(t *testing.T) {
 	t.Parallel()
-	as, app, g := newAuthority(t), newBackend(t), newGateway(t)
-	g.start(t, g.caddyfile(as.option("", "cache {\nnegative_ttl 1s\n}"), `
+	as, app, g := newAuthority(t), testgateway.StartBackend(t), newGateway(t)
+	g.Start(t, g.caddyfile(as.option("", "cache {\nnegative_ttl 1s\n}"), `
 		introspect /a
 		introspect /b scope admin
 		introspect /c {
 			audience https://api.example.com
 		}
-		`+app.proxy()))
+		`+app.Proxy()))
 
 	t.Run("an answer is remembered", func(t *testing.T) {
 		as.on("token-good", active(nil))
 		for range 3 {
-			assert.Equal(t, http.StatusOK, g.get(t, "/a", "token-good").status)
+			assert.Equal(t, http.StatusOK, g.get(t, "/a", "token-good").Status)
 		}
 		assert.Len(t, as.asked("token-good"), once)
 	})
 	t.Run("D12 a decision is not", func(t *testing.T) {
 		as.on("token-reader", active(claims{"scope": "read", "aud": "https://other.example.com"}))
-		assert.Equal(t, http.StatusOK, g.get(t, "/a", "token-reader").status)
-		assert.Equal(t, http.StatusForbidden, g.get(t, "/b", "token-reader").status)
-		assert.Equal(t, http.StatusUnauthorized, g.get(t, "/c", "token-reader").status)
-		assert.Equal(t, http.StatusOK, g.get(t, "/a", "token-reader").status)
+		assert.Equal(t, http.StatusOK, g.get(t, "/a", "token-reader").Status)
+		assert.Equal(t, http.StatusForbidden, g.get(t, "/b", "token-reader").Status)
+		assert.Equal(t, http.StatusUnauthorized, g.get(t, "/c", "token-reader").Status)
+		assert.Equal(t, http.StatusOK, g.get(t, "/a", "token-reader").Status)
 		assert.Len(t, as.asked("token-reader"), once)
 	})
 	t.Run("D12 a refusal is not either", func(t *testing.T) {
 		as.on("token-reader-2", active(claims{"scope": "read"}))
-		assert.Equal(t, http.StatusForbidden, g.get(t, "/b", "token-reader-2").status)
-		assert.Equal(t, http.StatusOK, g.get(t, "/a", "token-reader-2").status)
+		assert.Equal(t, http.StatusForbidden, g.get(t, "/b", "token-reader-2").Status)
+		assert.Equal(t, http.StatusOK, g.get(t, "/a", "token-reader-2").Status)
 	})
 	t.Run("D19 D04 not at or after exp, when the authority is asked again", func(t *testing.T) {
 		as.on("token-short", activeFor(time.Second))
-		require.Equal(t, http.StatusOK, g.get(t, "/a", "token-short").status)
+		require.Equal(t, http.StatusOK, g.get(t, "/a", "token-short").Status)
 		require.Eventually(t, func() bool {
-			return assert.Equal(t, http.StatusOK, g.get(t, "/a", "token-short").status) && len(as.asked("token-short")) == 2
+			return assert.Equal(t, http.StatusOK, g.get(t, "/a", "token-short").Status) && len(as.asked("token-short")) == 2
 		}, patience, tick)
 	})
 	t.Run("D04 D19 an expired token is refused, whatever was remembered", func(t *testing.T) {
 		exp := time.Now().Unix() + 2
 		as.on("token-ends", active(claims{"exp": exp}))
-		require.Equal(t, http.StatusOK, g.get(t, "/a", "token-ends").status)
+		require.Equal(t, http.StatusOK, g.get(t, "/a", "token-ends").Status)
 		require.Eventually(t, func() bool {
 			before := time.Now()
 			got := g.get(t, "/a", "token-ends")
 			if before.Unix() >= exp {
-				assert.Equal(t, http.StatusUnauthorized, got.status)
+				assert.Equal(t, http.StatusUnauthorized, got.Status)
 			}
-			return got.status == http.StatusUnauthorized
+			return got.Status == http.StatusUnauthorized
 		}, patience, tick)
 		assert.GreaterOrEqual(t, time.Now().Unix(), exp, "not before either")
 	})
 	t.Run("D23 an inactive token is remembered for negative_ttl", func(t *testing.T) {
-		require.Equal(t, http.StatusUnauthorized, g.get(t, "/a", "token-early").status)
+		require.Equal(t, http.StatusUnauthorized, g.get(t, "/a", "token-early").Status)
 		as.on("token-early", active(nil))
-		require.Equal(t, http.StatusUnauthorized, g.get(t, "/a", "token-early").status)
+		require.Equal(t, http.StatusUnauthorized, g.get(t, "/a", "token-early").Status)
 		require.Len(t, as.asked("token-early"), once)
 		require.Eventually(t, func() bool {
-			return g.get(t, "/a", "token-early").status == http.StatusOK
+			return g.get(t, "/a", "token-early").Status == http.StatusOK
 		}, patience, tick)
 		assert.Len(t, as.asked("token-early"), 2)
 	})
 	t.Run("D23 a failure is not remembered", func(t *testing.T) {
 		as.on("token-unlucky", sends(500, "", ""))
-		require.Equal(t, http.StatusServiceUnavailable, g.get(t, "/a", "token-unlucky").status)
+		require.Equal(t, http.StatusServiceUnavailable, g.get(t, "/a", "token-unlucky").Status)
 		as.on("token-unlucky", saysJSON(`{}`))
-		require.Equal(t, http.StatusBadGateway, g.get(t, "/a", "token-unlucky").status)
+		require.Equal(t, http.StatusBadGateway, g.get(t, "/a", "token-unlucky").Status)
 		as.on("token-unlucky", active(nil))
-		require.Equal(t, http.StatusOK, g.get(t, "/a", "token-unlucky").status)
+		require.Equal(t, http.StatusOK, g.get(t, "/a", "token-unlucky").Status)
 	})
 	t.Run("D24 an answer serves while the authority fails", func(t *testing.T) {
 		as.on("token-lucky", active(nil))
-		require.Equal(t, http.StatusOK, g.get(t, "/a", "token-lucky").status)
+		require.Equal(t, http.StatusOK, g.get(t, "/a", "token-lucky").Status)
 		as.on("token-lucky", hangsUp)
-		require.Equal(t, http.StatusOK, g.get(t, "/a", "token-lucky").status)
+		require.Equal(t, http.StatusOK, g.get(t, "/a", "token-lucky").Status)
 	})
 }
 
 func TestTimesToLive(t *testing.T) {
 	t.Parallel()
-	as, app, g := newAuthority(t), newBackend(t), newGateway(t)
+	as, app, g := newAuthority(t), testgateway.StartBackend(t), newGateway(t)
 	hour := time.Now().Add(time.Hour).Unix()
-	g.start(t, g.caddyfile(
+	g.Start(t, g.caddyfile(
 		authorityOption("off", as.URL+"/off", "cache off")+
 			authorityOption("ttl", as.URL+"/ttl", "cache {\nttl 500ms\n}")+
 			authorityOption("default", as.URL+"/default", "cache {\ndefault_ttl 500ms\n}")+
@@ -101,18 +103,18 @@ func TestTimesToLive(t *testing.T) {
 		introspect /ttl ttl
 		introspect /default default
 		introspect /negative negative
-		`+app.proxy()))
+		`+app.Proxy()))
 
 	t.Run("D20 cache off", func(t *testing.T) {
 		as.on("/off", active(claims{"exp": hour}))
-		require.Equal(t, http.StatusOK, g.get(t, "/off", "token-off").status)
+		require.Equal(t, http.StatusOK, g.get(t, "/off", "token-off").Status)
 		as.on("/off", says(claims{"active": false}))
-		require.Equal(t, http.StatusUnauthorized, g.get(t, "/off", "token-off").status)
+		require.Equal(t, http.StatusUnauthorized, g.get(t, "/off", "token-off").Status)
 	})
 	t.Run("negative_ttl 0s", func(t *testing.T) {
-		require.Equal(t, http.StatusUnauthorized, g.get(t, "/negative", "token-negative").status)
+		require.Equal(t, http.StatusUnauthorized, g.get(t, "/negative", "token-negative").Status)
 		as.on("/negative", active(nil))
-		require.Equal(t, http.StatusOK, g.get(t, "/negative", "token-negative").status)
+		require.Equal(t, http.StatusOK, g.get(t, "/negative", "token-negative").Status)
 	})
 	for _, c := range []struct {
 		name, path, token string
@@ -124,9 +126,9 @@ func TestTimesToLive(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			as.on(c.path, c.answer)
 			begin := time.Now()
-			require.Equal(t, http.StatusOK, g.get(t, c.path, c.token).status)
+			require.Equal(t, http.StatusOK, g.get(t, c.path, c.token).Status)
 			require.Eventually(t, func() bool {
-				return assert.Equal(t, http.StatusOK, g.get(t, c.path, c.token).status) && len(as.asked(c.path)) == 2
+				return assert.Equal(t, http.StatusOK, g.get(t, c.path, c.token).Status) && len(as.asked(c.path)) == 2
 			}, patience, tick)
 			assert.GreaterOrEqual(t, time.Since(begin), 500*time.Millisecond)
 		})
@@ -134,13 +136,13 @@ func TestTimesToLive(t *testing.T) {
 	t.Run("default_ttl does not shorten the life of an answer with exp", func(t *testing.T) {
 		before := len(as.asked("/default"))
 		as.on("token-with-exp", active(claims{"exp": hour}))
-		require.Equal(t, http.StatusOK, g.get(t, "/default", "token-with-exp").status)
+		require.Equal(t, http.StatusOK, g.get(t, "/default", "token-with-exp").Status)
 		as.on("/default", active(nil))
-		require.Equal(t, http.StatusOK, g.get(t, "/default", "token-clock").status)
+		require.Equal(t, http.StatusOK, g.get(t, "/default", "token-clock").Status)
 		require.Eventually(t, func() bool { // until another token, asked about later, is forgotten
-			return g.get(t, "/default", "token-clock").status == http.StatusOK && len(as.asked("token-clock")) == 2
+			return g.get(t, "/default", "token-clock").Status == http.StatusOK && len(as.asked("token-clock")) == 2
 		}, patience, tick)
-		require.Equal(t, http.StatusOK, g.get(t, "/default", "token-with-exp").status)
+		require.Equal(t, http.StatusOK, g.get(t, "/default", "token-with-exp").Status)
 		assert.Len(t, as.asked("token-with-exp"), once)
 		assert.Len(t, as.asked("/default"), before+3)
 	})
@@ -149,7 +151,7 @@ func TestTimesToLive(t *testing.T) {
 // One token at two authorities, or asked about as two clients, has two answers (C14, D18).
 func TestAuthoritiesDoNotShareAnswers(t *testing.T) {
 	t.Parallel()
-	as, app, g := newAuthority(t), newBackend(t), newGateway(t)
+	as, app, g := newAuthority(t), testgateway.StartBackend(t), newGateway(t)
 	byClient := func(w http.ResponseWriter, r *http.Request) {
 		id, _, _ := r.BasicAuth()
 		says(claims{"active": id == gatewayID})(w, r)
@@ -157,8 +159,8 @@ func TestAuthoritiesDoNotShareAnswers(t *testing.T) {
 	as.on("/one", active(claims{"username": "alice"}))
 	as.on("/two", says(claims{"active": false}))
 	as.on("/clients", byClient)
-	g.guardClient("other", "other-secret-2dFv")
-	g.start(t, g.caddyfile(
+	g.GuardClient("other", "other-secret-2dFv")
+	g.Start(t, g.caddyfile(
 		authorityOption("one", as.URL+"/one")+authorityOption("two", as.URL+"/two")+authorityOption("three", as.URL+"/clients")+
 			"introspect four {\nendpoint "+as.URL+"/clients\nclient other other-secret-2dFv\n}\n", `
 		introspect /one one
@@ -169,14 +171,14 @@ func TestAuthoritiesDoNotShareAnswers(t *testing.T) {
 			endpoint `+as.URL+`/one
 			client `+gatewayID+" "+gatewaySecret+`
 		}
-		`+app.proxy()))
+		`+app.Proxy()))
 	const token = "token-of-two-authorities"
 	for range 2 {
-		assert.Equal(t, http.StatusOK, g.get(t, "/one", token).status)
-		assert.Equal(t, http.StatusUnauthorized, g.get(t, "/two", token).status)
-		assert.Equal(t, http.StatusOK, g.get(t, "/three", token).status)
-		assert.Equal(t, http.StatusUnauthorized, g.get(t, "/four", token).status)
-		assert.Equal(t, http.StatusOK, g.get(t, "/own", token).status)
+		assert.Equal(t, http.StatusOK, g.get(t, "/one", token).Status)
+		assert.Equal(t, http.StatusUnauthorized, g.get(t, "/two", token).Status)
+		assert.Equal(t, http.StatusOK, g.get(t, "/three", token).Status)
+		assert.Equal(t, http.StatusUnauthorized, g.get(t, "/four", token).Status)
+		assert.Equal(t, http.StatusOK, g.get(t, "/own", token).Status)
 	}
 	assert.Len(t, as.asked("/one"), once, "equal authorities share one memory")
 	assert.Len(t, as.asked("/two"), once)
@@ -185,17 +187,17 @@ func TestAuthoritiesDoNotShareAnswers(t *testing.T) {
 
 func TestConcurrentMisses(t *testing.T) {
 	t.Parallel()
-	as, app, g := newAuthority(t), newBackend(t), newGateway(t)
-	g.start(t, g.caddyfile(as.option(""), `
+	as, app, g := newAuthority(t), testgateway.StartBackend(t), newGateway(t)
+	g.Start(t, g.caddyfile(as.option(""), `
 		introspect
 		header >X-Cache {http.introspect.cache}
-		`+app.proxy()))
+		`+app.Proxy()))
 
 	t.Run("C11 many requests make one call", func(t *testing.T) {
 		const token, many = "token-of-a-crowd", 32
 		gate := make(chan struct{})
 		as.on(token, as.after(gate, active(nil)))
-		var replies []<-chan *reply
+		var replies []<-chan *testgateway.Reply
 		for range many {
 			replies = append(replies, g.send(t, t.Context(), "/", token))
 		}
@@ -204,8 +206,8 @@ func TestConcurrentMisses(t *testing.T) {
 		sources := make(map[string]int)
 		for _, pending := range replies {
 			got := receive(t, pending)
-			assert.Equal(t, http.StatusOK, got.status)
-			sources[got.header.Get("X-Cache")]++
+			assert.Equal(t, http.StatusOK, got.Status)
+			sources[got.Header.Get("X-Cache")]++
 		}
 		assert.Len(t, as.asked(token), once)
 		assert.Equal(t, 1, sources["miss"])
@@ -219,7 +221,7 @@ func TestConcurrentMisses(t *testing.T) {
 		defer hangUp()
 		leader := g.send(t, ctx, "/", token)
 		require.Eventually(t, func() bool { return len(as.asked(token)) == once }, patience, tick)
-		var followers []<-chan *reply
+		var followers []<-chan *testgateway.Reply
 		for range 3 {
 			followers = append(followers, g.send(t, t.Context(), "/", token))
 		}
@@ -229,7 +231,7 @@ func TestConcurrentMisses(t *testing.T) {
 		require.Eventually(t, func() bool { return g.inFlight(t) == 3 }, patience, tick)
 		close(gate)
 		for _, pending := range followers {
-			assert.Equal(t, http.StatusOK, receive(t, pending).status)
+			assert.Equal(t, http.StatusOK, receive(t, pending).Status)
 		}
 		assert.Len(t, as.asked(token), once)
 	})
@@ -237,34 +239,34 @@ func TestConcurrentMisses(t *testing.T) {
 		const token = "token-of-a-failing-crowd"
 		gate := make(chan struct{})
 		as.on(token, as.after(gate, sends(500, "", "")))
-		var replies []<-chan *reply
+		var replies []<-chan *testgateway.Reply
 		for range 4 {
 			replies = append(replies, g.send(t, t.Context(), "/", token))
 		}
 		require.Eventually(t, func() bool { return g.inFlight(t) == 4 }, patience, tick)
 		close(gate)
 		for _, pending := range replies {
-			assert.Equal(t, http.StatusServiceUnavailable, receive(t, pending).status)
+			assert.Equal(t, http.StatusServiceUnavailable, receive(t, pending).Status)
 		}
 		assert.Len(t, as.asked(token), once)
 		as.on(token, active(nil))
-		assert.Equal(t, http.StatusOK, g.get(t, "/", token).status)
+		assert.Equal(t, http.StatusOK, g.get(t, "/", token).Status)
 	})
 }
 
 func TestMaxConcurrent(t *testing.T) {
 	t.Parallel()
-	as, app, g := newAuthority(t), newBackend(t), newGateway(t)
-	g.start(t, g.caddyfile(as.option("", "max_concurrent 2", "timeout 300ms", "retries 0"), "introspect\n"+app.proxy()))
+	as, app, g := newAuthority(t), testgateway.StartBackend(t), newGateway(t)
+	g.Start(t, g.caddyfile(as.option("", "max_concurrent 2", "timeout 300ms", "retries 0"), "introspect\n"+app.Proxy()))
 	as.on("/", as.hangs())
-	var replies []<-chan *reply
+	var replies []<-chan *testgateway.Reply
 	for _, token := range []string{"token-flood-1", "token-flood-2", "token-flood-3", "token-flood-4", "token-flood-5"} {
 		replies = append(replies, g.send(t, t.Context(), "/", token))
 	}
 	for _, pending := range replies {
-		assert.Contains(t, []int{http.StatusServiceUnavailable, http.StatusGatewayTimeout}, receive(t, pending).status, "C09")
+		assert.Contains(t, []int{http.StatusServiceUnavailable, http.StatusGatewayTimeout}, receive(t, pending).Status, "C09")
 	}
 	assert.LessOrEqual(t, len(as.asked("/")), 5)
 	as.on("/", active(nil))
-	assert.Equal(t, http.StatusOK, g.get(t, "/", "token-after-the-flood").status)
+	assert.Equal(t, http.StatusOK, g.get(t, "/", "token-after-the-flood").Status)
 }

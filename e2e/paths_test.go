@@ -10,26 +10,26 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/portcullis-gateway/portcullis/internal/testgateway"
 )
 
 // Whatever is asked and however it is spelled, nobody comes to a protected path without a token (K06, K07, K08).
 func TestWaysAround(t *testing.T) {
 	t.Parallel()
-	as, app, g := newAuthority(t), newBackend(t), newGateway(t)
-	g.start(t, g.caddyfile(as.option(""), "@admin path /admin /admin/*\nintrospect @admin\n"+app.proxy()))
+	as, app, g := newAuthority(t), testgateway.StartBackend(t), newGateway(t)
+	g.Start(t, g.caddyfile(as.option(""), "@admin path /admin /admin/*\nintrospect @admin\n"+app.Proxy()))
 
 	for _, method := range []string{"GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "TRACE", "BREW"} {
 		t.Run("K02 K08 "+method, func(t *testing.T) {
-			request, err := http.NewRequest(method, "http://"+g.address+"/admin/users", nil)
-			require.NoError(t, err)
-			got := do(t, request)
-			assert.Equal(t, http.StatusUnauthorized, got.status)
-			assert.Equal(t, challengeNoToken, got.challenge(t), "B13")
+			got := testgateway.Send(t, testgateway.Request(t, method, "http://"+g.address+"/admin/users", ""))
+			assert.Equal(t, http.StatusUnauthorized, got.Status)
+			assert.Equal(t, challengeNoToken, got.Challenge(t), "B13")
 		})
 	}
 	t.Run("K01 a preflight, where preflight is not configured", func(t *testing.T) {
 		got := g.raw(t, "OPTIONS /admin/users", []string{"Origin: https://a.example.com", "Access-Control-Request-Method: GET"}, "")
-		assert.Equal(t, http.StatusUnauthorized, got.status)
+		assert.Equal(t, http.StatusUnauthorized, got.Status)
 	})
 	for name, headers := range map[string][]string{
 		"K07 X-Forwarded-Uri": {"X-Forwarded-Uri: /public", "X-Original-Url: /public", "X-Rewrite-Url: /public"},
@@ -37,7 +37,7 @@ func TestWaysAround(t *testing.T) {
 		"K07 trusted":         {"X-Forwarded-For: 127.0.0.1", "X-Real-Ip: 127.0.0.1", "Forwarded: for=127.0.0.1"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			assert.Equal(t, http.StatusUnauthorized, g.raw(t, "GET /admin/users", headers, "").status)
+			assert.Equal(t, http.StatusUnauthorized, g.raw(t, "GET /admin/users", headers, "").Status)
 		})
 	}
 	for i, target := range []string{
@@ -48,7 +48,7 @@ func TestWaysAround(t *testing.T) {
 		t.Run("K06 "+target, func(t *testing.T) {
 			mark := fmt.Sprintf("mark-%d", i)
 			got := g.raw(t, "GET "+target, []string{"X-Mark: " + mark}, "")
-			for _, seen := range app.all() {
+			for _, seen := range app.All() {
 				if seen.Header.Get("X-Mark") == mark {
 					asked, err := url.Parse(seen.URI)
 					require.NoError(t, err)
@@ -56,7 +56,7 @@ func TestWaysAround(t *testing.T) {
 						"the backend was asked for %s", seen.URI)
 				}
 			}
-			assert.Equal(t, http.StatusUnauthorized, got.status)
+			assert.Equal(t, http.StatusUnauthorized, got.Status)
 		})
 	}
 }

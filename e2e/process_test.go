@@ -11,49 +11,51 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/portcullis-gateway/portcullis/internal/testgateway"
 )
 
 // The story that the README tells, on the Caddyfile that it tells it of.
 func TestReadme(t *testing.T) {
 	t.Parallel()
-	example, err := os.ReadFile(filepath.Join(moduleRoot, "Caddyfile.example"))
+	example, err := os.ReadFile(filepath.Join("..", "Caddyfile.example"))
 	require.NoError(t, err)
-	s, behind := &issuer{gateway: newGateway(t)}, reserve(t)
+	s, behind := &issuer{gateway: newGateway(t)}, testgateway.Address(t)
 	caddyfile := strings.NewReplacer(
-		"localhost:2019", s.admin,
-		"localhost:8080", "localhost:"+port(t, s.address),
+		"localhost:2019", s.Admin,
+		"localhost:8080", "localhost:"+testgateway.PortOf(t, s.address),
 		"127.0.0.1:8081", behind,
-		":8081", ":"+port(t, behind),
+		":8081", ":"+testgateway.PortOf(t, behind),
 	).Replace(string(example))
-	s.address = "localhost:" + port(t, s.address)
-	s.start(t, caddyfile)
-	s.guard(basic(demoID, "demo-secret"))
+	s.address = "localhost:" + testgateway.PortOf(t, s.address)
+	s.Start(t, caddyfile)
+	s.Guard(testgateway.Basic(demoID, "demo-secret"))
 
 	got := s.get(t, "/orders", "")
-	assert.Equal(t, http.StatusUnauthorized, got.status)
-	assert.Equal(t, `Bearer realm="portcullis", scope="orders:read"`, got.challenge(t))
+	assert.Equal(t, http.StatusUnauthorized, got.Status)
+	assert.Equal(t, `Bearer realm="portcullis", scope="orders:read"`, got.Challenge(t))
 
 	got = s.post(t, "/oauth2/token", demoID, "demo-secret", map[string][]string{"grant_type": {"client_credentials"}})
-	require.Equal(t, http.StatusOK, got.status, got.body)
+	require.Equal(t, http.StatusOK, got.Status, got.Body)
 	token := s.tokenIn(t, got)
 
 	request := s.request(t, t.Context(), "/orders", token)
 	request.Header.Set("Remote-User", "admin")
-	got = do(t, request)
-	require.Equal(t, http.StatusOK, got.status)
-	said := regexp.MustCompile(` *\n`).ReplaceAllString(got.body, "\n")
+	got = testgateway.Send(t, request)
+	require.Equal(t, http.StatusOK, got.Status)
+	said := regexp.MustCompile(` *\n`).ReplaceAllString(got.Body, "\n")
 	assert.Equal(t, "GET /orders\nRemote-User:\nRemote-Client: demo\nRemote-Scope:  orders:read\nAuthorization:\n", said)
 
 	got = s.get(t, "/admin/users", token)
-	assert.Equal(t, http.StatusForbidden, got.status)
-	assert.Equal(t, `Bearer realm="portcullis", error="insufficient_scope", scope="orders:admin"`, got.challenge(t))
+	assert.Equal(t, http.StatusForbidden, got.Status)
+	assert.Equal(t, `Bearer realm="portcullis", error="insufficient_scope", scope="orders:admin"`, got.Challenge(t))
 
 	got = s.post(t, "/oauth2/revoke", demoID, "demo-secret", map[string][]string{"token": {token}})
-	assert.Equal(t, http.StatusOK, got.status)
+	assert.Equal(t, http.StatusOK, got.Status)
 	got = s.get(t, "/orders", token)
-	assert.Equal(t, http.StatusUnauthorized, got.status)
-	assert.Equal(t, challengeInvalidToken, got.challenge(t))
-	assert.FileExists(t, filepath.Join(s.dir, "portcullis-example.db"))
+	assert.Equal(t, http.StatusUnauthorized, got.Status)
+	assert.Equal(t, challengeInvalidToken, got.Challenge(t))
+	assert.FileExists(t, filepath.Join(s.Dir, "portcullis-example.db"))
 }
 
 // files lists the files below a directory.
@@ -71,13 +73,13 @@ func files(t *testing.T, dir string) []string {
 
 func TestValidate(t *testing.T) {
 	t.Parallel()
-	s, app := newIssuer(t), newBackend(t)
-	s.store = filepath.Join(s.dir, "state", storeFileName)
-	caddyfile := s.caddyfile(s.option()+authorityOption("remote", "http://"+reserve(t)),
-		"authorization_server\nintrospect remote\nintrospect /own {\nembedded\n}\n"+app.proxy())
-	require.NoError(t, os.WriteFile(s.file, []byte(caddyfile), 0o600))
+	s, app := newIssuer(t), testgateway.StartBackend(t)
+	s.store = filepath.Join(s.Dir, "state", storeFileName)
+	caddyfile := s.caddyfile(s.option()+authorityOption("remote", "http://"+testgateway.Address(t)),
+		"authorization_server\nintrospect remote\nintrospect /own {\nembedded\n}\n"+app.Proxy())
+	s.Write(t, caddyfile)
 	validate := func() (string, error) {
-		output, err := portcullis(t, s.dir, "validate", "--config", s.file, "--adapter", "caddyfile").CombinedOutput()
+		output, err := s.Command(t, "validate", "--config", s.File, "--adapter", "caddyfile").CombinedOutput()
 		return string(output), err
 	}
 
@@ -85,27 +87,28 @@ func TestValidate(t *testing.T) {
 		said, err := validate()
 		require.NoError(t, err, said)
 		assert.NoDirExists(t, filepath.Dir(s.store))
-		assert.Equal(t, []string{s.file}, files(t, s.dir))
+		assert.Equal(t, []string{s.File}, files(t, s.Dir))
 	})
 	t.Run("starting creates no store either, until it is needed", func(t *testing.T) {
-		s.start(t, caddyfile)
+		s.Start(t, caddyfile)
 		assert.NoDirExists(t, filepath.Dir(s.store))
 	})
 	t.Run("works beside a server that holds the store's lock", func(t *testing.T) {
 		token := s.token(t, "")
 		require.FileExists(t, s.store)
-		before := files(t, s.dir)
+		s.Await(t, "finished cleaning storage units") // Caddy's own, after which it leaves its files alone
+		before := files(t, s.Dir)
 		said, err := validate()
 		require.NoError(t, err, said)
 		for _, secret := range []string{gatewaySecret, demoSecret, oddSecret, token} {
 			assert.NotContains(t, said, secret)
 		}
-		assert.Equal(t, before, files(t, s.dir))
+		assert.Equal(t, before, files(t, s.Dir))
 		s.revoke(t, token)
 	})
 	t.Run("finds mistakes", func(t *testing.T) {
 		for _, mistake := range []string{"introspect nosuch\n", "introspect remote {\ntiemout 3s\n}\n"} {
-			require.NoError(t, os.WriteFile(s.file, []byte(strings.Replace(caddyfile, "introspect remote\n", mistake, 1)), 0o600))
+			s.Write(t, strings.Replace(caddyfile, "introspect remote\n", mistake, 1))
 			said, err := validate()
 			require.Error(t, err)
 			assert.Contains(t, said, "Caddyfile:")
@@ -116,26 +119,26 @@ func TestValidate(t *testing.T) {
 
 func TestTwoProcessesWithOneStore(t *testing.T) {
 	t.Parallel()
-	first, second, app := newIssuer(t), newIssuer(t), newBackend(t)
+	first, second, app := newIssuer(t), newIssuer(t), testgateway.StartBackend(t)
 	second.store = first.store
-	first.start(t, first.caddyfile(first.option(), first.site(app)))
+	first.Start(t, first.caddyfile(first.option(), first.site(app)))
 	token := first.token(t, "")
-	require.Equal(t, http.StatusOK, first.get(t, "/", token).status)
+	require.Equal(t, http.StatusOK, first.get(t, "/", token).Status)
 
-	second.start(t, second.caddyfile(second.option(), second.site(app)))
+	second.Start(t, second.caddyfile(second.option(), second.site(app)))
 	got := second.get(t, "/second", token)
-	assert.Equal(t, http.StatusServiceUnavailable, got.status, "B15 the token may be good")
-	assert.Equal(t, challengeNone, got.challenge(t))
-	assert.NotEmpty(t, got.header.Get("Retry-After"))
-	assert.Empty(t, app.at("/second"))
+	assert.Equal(t, http.StatusServiceUnavailable, got.Status, "B15 the token may be good")
+	assert.Equal(t, challengeNone, got.Challenge(t))
+	assert.NotEmpty(t, got.Header.Get("Retry-After"))
+	assert.Empty(t, app.At("/second"))
 	got = second.post(t, "/oauth2/token", demoID, demoSecret, map[string][]string{"grant_type": {"client_credentials"}})
-	assert.Equal(t, http.StatusServiceUnavailable, got.status)
-	assert.NotEmpty(t, got.header.Get("Retry-After"))
-	assert.NotContains(t, got.body, first.store, "which is nobody's business")
-	require.Eventually(t, func() bool { return second.logs(first.store) }, patience, tick, "its log names the file")
-	assert.Regexp(t, `another process.* holds the lock`, second.output.String())
-	assert.Equal(t, http.StatusOK, first.get(t, "/", token).status, "the first goes on")
+	assert.Equal(t, http.StatusServiceUnavailable, got.Status)
+	assert.NotEmpty(t, got.Header.Get("Retry-After"))
+	assert.NotContains(t, got.Body, first.store, "which is nobody's business")
+	second.Await(t, first.store) // its log names the file
+	assert.Regexp(t, `another process.* holds the lock`, second.Output.String())
+	assert.Equal(t, http.StatusOK, first.get(t, "/", token).Status, "the first goes on")
 
-	first.stop(t)
-	require.Eventually(t, func() bool { return second.get(t, "/later", token).status == http.StatusOK }, patience, tick)
+	first.Stop(t)
+	require.Eventually(t, func() bool { return second.get(t, "/later", token).Status == http.StatusOK }, patience, tick)
 }

@@ -7,29 +7,31 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/portcullis-gateway/portcullis/internal/testgateway"
 )
 
 func TestReload(t *testing.T) {
 	t.Parallel()
-	as, app, g := newAuthority(t), newBackend(t), newGateway(t)
-	g.guardClient(gatewayID, gatewaySecret)
-	g.guardClient(gatewayID, "rotated-secret-4gHb")
+	as, app, g := newAuthority(t), testgateway.StartBackend(t), newGateway(t)
+	g.GuardClient(gatewayID, gatewaySecret)
+	g.GuardClient(gatewayID, "rotated-secret-4gHb")
 	config := func(rules string, options ...string) string {
-		return g.caddyfile(as.option("", options...), "introspect "+rules+"\n"+app.proxy())
+		return g.caddyfile(as.option("", options...), "introspect "+rules+"\n"+app.Proxy())
 	}
 	first := config("")
-	g.start(t, first)
+	g.Start(t, first)
 	const token = "token-before-the-reload"
 	as.on(token, active(claims{"scope": "read"}))
-	require.Equal(t, http.StatusOK, g.get(t, "/", token).status)
+	require.Equal(t, http.StatusOK, g.get(t, "/", token).Status)
 
 	t.Run("a request in flight survives", func(t *testing.T) {
-		release := app.hold("/slow")
+		release := app.Hold("/slow")
 		pending := g.send(t, t.Context(), "/slow", token)
-		app.arrived(t, "/slow", 1)
+		require.Eventually(t, func() bool { return len(app.At("/slow")) == 1 }, patience, tick)
 		g.reload(t, config("", "max_token 1KiB"))
 		release()
-		assert.Equal(t, http.StatusOK, receive(t, pending).status)
+		assert.Equal(t, http.StatusOK, receive(t, pending).Status)
 	})
 	t.Run("a question in flight survives, and its answer is remembered", func(t *testing.T) {
 		const token = "token-during-the-reload"
@@ -40,8 +42,8 @@ func TestReload(t *testing.T) {
 		g.reload(t, first)
 		after := g.send(t, t.Context(), "/", token)
 		close(gate)
-		assert.Equal(t, http.StatusOK, receive(t, before).status)
-		assert.Equal(t, http.StatusOK, receive(t, after).status)
+		assert.Equal(t, http.StatusOK, receive(t, before).Status)
+		assert.Equal(t, http.StatusOK, receive(t, after).Status)
 		assert.Len(t, as.asked(token), once)
 	})
 	for name, caddyfile := range map[string]string{
@@ -53,50 +55,50 @@ func TestReload(t *testing.T) {
 	} {
 		t.Run("what is remembered stays warm: "+name, func(t *testing.T) {
 			g.reload(t, caddyfile)
-			assert.Equal(t, http.StatusOK, g.get(t, "/", token).status)
+			assert.Equal(t, http.StatusOK, g.get(t, "/", token).Status)
 			assert.Len(t, as.asked(token), once)
 		})
 	}
 	t.Run("D25 new rules count at once for what is remembered", func(t *testing.T) {
 		g.reload(t, config("scope admin"))
-		assert.Equal(t, http.StatusForbidden, g.get(t, "/", token).status)
+		assert.Equal(t, http.StatusForbidden, g.get(t, "/", token).Status)
 		g.reload(t, config("scope read {\naudience https://api.example.com\n}"))
-		assert.Equal(t, http.StatusUnauthorized, g.get(t, "/", token).status)
+		assert.Equal(t, http.StatusUnauthorized, g.get(t, "/", token).Status)
 		g.reload(t, first)
-		assert.Equal(t, http.StatusOK, g.get(t, "/", token).status)
+		assert.Equal(t, http.StatusOK, g.get(t, "/", token).Status)
 		assert.Len(t, as.asked(token), once)
 	})
 	t.Run("D25 a rotated secret is used", func(t *testing.T) {
 		g.reload(t, strings.ReplaceAll(first, gatewaySecret, "rotated-secret-4gHb"))
-		require.Equal(t, http.StatusUnauthorized, g.get(t, "/", "token-after-the-rotation").status)
+		require.Equal(t, http.StatusUnauthorized, g.get(t, "/", "token-after-the-rotation").Status)
 		asked := as.asked("token-after-the-rotation")
 		require.Len(t, asked, once)
-		assert.Equal(t, "Basic "+basic(gatewayID, "rotated-secret-4gHb"), asked[0].header.Get("Authorization"))
+		assert.Equal(t, "Basic "+testgateway.Basic(gatewayID, "rotated-secret-4gHb"), asked[0].header.Get("Authorization"))
 		g.reload(t, first)
 	})
 	for name, bad := range map[string]string{
 		"a typing error":       config("", "tiemout 3s"),
 		"a secret that is not": strings.ReplaceAll(first, gatewaySecret, "{env.NOT_SET_ANYWHERE}"),
 		"an unknown authority": config("nosuch"),
-		"an address in use":    first + "http://:" + port(t, app.Listener.Addr().String()) + " {\n\trespond hello\n}\n",
+		"an address in use":    first + "http://:" + testgateway.PortOf(t, app.Address) + " {\n\trespond hello\n}\n",
 	} {
 		t.Run("a failed reload changes nothing: "+name, func(t *testing.T) {
 			refused := g.load(t, bad)
-			require.Equal(t, http.StatusBadRequest, refused.status)
-			assert.NotContains(t, refused.body, gatewaySecret)
-			assert.Equal(t, http.StatusOK, g.getAgain(t, "/", token).status)
+			require.Equal(t, http.StatusBadRequest, refused.Status)
+			assert.NotContains(t, refused.Body, gatewaySecret)
+			assert.Equal(t, http.StatusOK, g.getAgain(t, "/", token).Status)
 			assert.Len(t, as.asked(token), once)
-			assert.Equal(t, http.StatusUnauthorized, g.getAgain(t, "/", "").status)
+			assert.Equal(t, http.StatusUnauthorized, g.getAgain(t, "/", "").Status)
 		})
 	}
 	t.Run("and a good one after it works", func(t *testing.T) {
 		g.reload(t, config("scope read"))
-		assert.Equal(t, http.StatusOK, g.get(t, "/", token).status)
+		assert.Equal(t, http.StatusOK, g.get(t, "/", token).Status)
 		assert.Len(t, as.asked(token), once)
 	})
 	t.Run("D25 another authority has an empty memory", func(t *testing.T) {
 		g.reload(t, strings.ReplaceAll(first, as.URL, as.URL+"/moved"))
-		assert.Equal(t, http.StatusOK, g.get(t, "/", token).status)
+		assert.Equal(t, http.StatusOK, g.get(t, "/", token).Status)
 		assert.Len(t, as.asked(token), 2)
 	})
 }

@@ -10,88 +10,30 @@ import (
 	"testing"
 	"time"
 
-	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/portcullis-gateway/portcullis/internal/testgateway"
 )
-
-// client follows no redirects and keeps no connections, which a reload would close.
-var client = &http.Client{
-	Timeout:       patience,
-	Transport:     &http.Transport{DisableKeepAlives: true},
-	CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
-}
-
-// reply is a response that was read to its end.
-type reply struct {
-	status int
-	header http.Header
-	body   string
-}
-
-// challenge is the one challenge of a response, or nothing.
-func (r *reply) challenge(t *testing.T) string {
-	t.Helper()
-	challenges := r.header["Www-Authenticate"]
-	if len(challenges) == 0 {
-		return ""
-	}
-	assert.Len(t, challenges, 1)
-	return challenges[0]
-}
-
-// try sends a request. Unlike do, it may be called by any goroutine.
-func try(request *http.Request) (*reply, error) {
-	response, err := client.Do(request)
-	if err != nil {
-		return nil, err
-	}
-	return read(response)
-}
-
-func read(response *http.Response) (*reply, error) {
-	defer response.Body.Close()
-	body, err := io.ReadAll(response.Body)
-	return &reply{response.StatusCode, response.Header, string(body)}, err
-}
-
-func do(t *testing.T, request *http.Request) *reply {
-	t.Helper()
-	got, err := try(request)
-	require.NoError(t, err)
-	return got
-}
-
-func get(t *testing.T, url string) *reply {
-	t.Helper()
-	request, err := http.NewRequest(http.MethodGet, url, nil)
-	require.NoError(t, err)
-	return do(t, request)
-}
 
 // request makes a request for a path of the site, with a bearer token unless it is empty.
 func (g *gateway) request(t *testing.T, ctx context.Context, path, token string) *http.Request {
 	t.Helper()
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+g.address+path, nil)
-	require.NoError(t, err)
-	if token != "" {
-		g.guard(token)
-		request.Header.Set("Authorization", "Bearer "+token)
-	}
-	return request
+	g.Guard(token)
+	return testgateway.Request(t, http.MethodGet, "http://"+g.address+path, token).WithContext(ctx)
 }
 
 // get asks the site for a path.
-func (g *gateway) get(t *testing.T, path, token string) *reply {
+func (g *gateway) get(t *testing.T, path, token string) *testgateway.Reply {
 	t.Helper()
-	return do(t, g.request(t, t.Context(), path, token))
+	return testgateway.Send(t, g.request(t, t.Context(), path, token))
 }
 
 // getAgain asks the site for a path until there is a reply: where Caddy could not start some server of a configuration,
 // it resets the connections that another one of the same configuration has accepted meanwhile, with or without us.
-func (g *gateway) getAgain(t *testing.T, path, token string) *reply {
+func (g *gateway) getAgain(t *testing.T, path, token string) *testgateway.Reply {
 	t.Helper()
 	for deadline := time.Now().Add(patience); ; {
-		got, err := try(g.request(t, t.Context(), path, token))
+		got, err := testgateway.Try(g.request(t, t.Context(), path, token))
 		if err == nil {
 			return got
 		}
@@ -100,12 +42,12 @@ func (g *gateway) getAgain(t *testing.T, path, token string) *reply {
 }
 
 // send starts to ask the site for a path, and returns where the reply will be. If there is none, it is nil.
-func (g *gateway) send(t *testing.T, ctx context.Context, path, token string) <-chan *reply {
+func (g *gateway) send(t *testing.T, ctx context.Context, path, token string) <-chan *testgateway.Reply {
 	t.Helper()
 	request := g.request(t, ctx, path, token)
-	replies := make(chan *reply, 1)
+	replies := make(chan *testgateway.Reply, 1)
 	go func() {
-		got, err := try(request)
+		got, err := testgateway.Try(request)
 		if err != nil {
 			got = nil
 		}
@@ -115,7 +57,7 @@ func (g *gateway) send(t *testing.T, ctx context.Context, path, token string) <-
 }
 
 // receive waits for a reply that send has promised.
-func receive(t *testing.T, replies <-chan *reply) *reply {
+func receive(t *testing.T, replies <-chan *testgateway.Reply) *testgateway.Reply {
 	t.Helper()
 	select {
 	case got := <-replies:
@@ -138,7 +80,7 @@ func (g *gateway) dial(t *testing.T) net.Conn {
 }
 
 // raw sends a request line and header lines byte for byte, as no HTTP library would, and what follows them.
-func (g *gateway) raw(t *testing.T, requestLine string, headers []string, body string) *reply {
+func (g *gateway) raw(t *testing.T, requestLine string, headers []string, body string) *testgateway.Reply {
 	t.Helper()
 	connection := g.dial(t)
 	lines := append([]string{requestLine + " HTTP/1.1", "Host: " + g.address}, headers...)
@@ -147,9 +89,9 @@ func (g *gateway) raw(t *testing.T, requestLine string, headers []string, body s
 	response, err := http.ReadResponse(bufio.NewReader(connection), nil)
 	require.NoError(t, err)
 	if response.StatusCode == http.StatusSwitchingProtocols {
-		return &reply{status: response.StatusCode, header: response.Header}
+		return &testgateway.Reply{Status: response.StatusCode, Header: response.Header}
 	}
-	got, err := read(response)
+	got, err := testgateway.Read(response)
 	require.NoError(t, err)
 	return got
 }

@@ -11,6 +11,8 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/portcullis-gateway/portcullis/internal/testgateway"
 )
 
 // The clients of the embedded authorization servers of these tests.
@@ -33,11 +35,11 @@ type issuer struct {
 func newIssuer(t *testing.T) *issuer {
 	t.Helper()
 	s := &issuer{gateway: newGateway(t)}
-	s.store = filepath.Join(s.dir, storeFileName)
-	s.guardClient(gatewayID, gatewaySecret)
-	s.guardClient(demoID, demoSecret)
-	s.guardClient(observerID, demoSecret)
-	s.guardClient(oddID, oddSecret)
+	s.store = filepath.Join(s.Dir, storeFileName)
+	s.GuardClient(gatewayID, gatewaySecret)
+	s.GuardClient(demoID, demoSecret)
+	s.GuardClient(observerID, demoSecret)
+	s.GuardClient(oddID, oddSecret)
 	return s
 }
 
@@ -72,46 +74,35 @@ func (s *issuer) serverOption(lines ...string) string {
 }
 
 // site is the body of the site.
-func (s *issuer) site(app *backend) string {
-	return "authorization_server\nintrospect scope orders:read\n" + app.proxy()
+func (s *issuer) site(app *testgateway.Backend) string {
+	return "authorization_server\nintrospect scope orders:read\n" + app.Proxy()
 }
 
 // post sends a form to an endpoint, as a client unless its id is empty.
-func (s *issuer) post(t *testing.T, path, id, secret string, form url.Values) *reply {
+func (s *issuer) post(t *testing.T, path, id, secret string, form url.Values) *testgateway.Reply {
 	t.Helper()
-	request, err := http.NewRequest(http.MethodPost, s.url(path), strings.NewReader(form.Encode()))
-	require.NoError(t, err)
-	request.Header.Set("Content-Type", "application/x-www-form-urlencoded")
-	if id != "" {
-		request.SetBasicAuth(id, secret)
-	}
-	return do(t, request)
+	return testgateway.Send(t, testgateway.Form(t, s.url(path), id, secret, form))
 }
 
 // token gets a token as the client demo.
 func (s *issuer) token(t *testing.T, scope string) string {
 	t.Helper()
 	got := s.post(t, "/oauth2/token", demoID, demoSecret, url.Values{"grant_type": {"client_credentials"}, "scope": {scope}})
-	require.Equal(t, http.StatusOK, got.status, got.body)
 	return s.tokenIn(t, got)
 }
 
 // tokenIn reads the token out of a response of the token endpoint.
-func (s *issuer) tokenIn(t *testing.T, got *reply) string {
+func (s *issuer) tokenIn(t *testing.T, got *testgateway.Reply) string {
 	t.Helper()
-	var issued struct {
-		AccessToken string `json:"access_token"`
-	}
-	require.NoError(t, json.Unmarshal([]byte(got.body), &issued), got.body)
-	require.NotEmpty(t, issued.AccessToken)
-	s.guard(issued.AccessToken)
-	return issued.AccessToken
+	token := got.AccessToken(t)
+	s.Guard(token)
+	return token
 }
 
 // revoke revokes a token as the client demo.
 func (s *issuer) revoke(t *testing.T, token string) {
 	t.Helper()
-	require.Equal(t, http.StatusOK, s.post(t, "/oauth2/revoke", demoID, demoSecret, url.Values{"token": {token}}).status)
+	require.Equal(t, http.StatusOK, s.post(t, "/oauth2/revoke", demoID, demoSecret, url.Values{"token": {token}}).Status)
 }
 
 // members reads the members of a JSON object.
@@ -124,16 +115,16 @@ func members(t *testing.T, body string) map[string]any {
 
 func TestTokenEndpoint(t *testing.T) {
 	t.Parallel()
-	s, app := newIssuer(t), newBackend(t)
-	s.start(t, s.caddyfile(s.option(), s.site(app)))
+	s, app := newIssuer(t), testgateway.StartBackend(t)
+	s.Start(t, s.caddyfile(s.option(), s.site(app)))
 
 	t.Run("a token", func(t *testing.T) {
 		got := s.post(t, "/oauth2/token", demoID, demoSecret, url.Values{"grant_type": {"client_credentials"}})
-		require.Equal(t, http.StatusOK, got.status)
-		assert.Equal(t, "no-store", got.header.Get("Cache-Control"))
-		assert.Equal(t, "application/json", got.header.Get("Content-Type"))
+		require.Equal(t, http.StatusOK, got.Status)
+		assert.Equal(t, "no-store", got.Header.Get("Cache-Control"))
+		assert.Equal(t, "application/json", got.Header.Get("Content-Type"))
 		assert.Regexp(t, `^pat_[A-Za-z0-9_-]{43}$`, s.tokenIn(t, got))
-		issued := members(t, got.body)
+		issued := members(t, got.Body)
 		assert.Equal(t, "Bearer", issued["token_type"])
 		assert.Equal(t, "orders:read", issued["scope"])
 		assert.EqualValues(t, 900, issued["expires_in"])
@@ -171,17 +162,17 @@ func TestTokenEndpoint(t *testing.T) {
 	} {
 		t.Run("refused: "+c.name, func(t *testing.T) {
 			got := s.post(t, "/oauth2/token", c.id, c.secret, c.form)
-			assert.Equal(t, c.status, got.status)
-			assert.Equal(t, c.code, members(t, got.body)["error"])
-			assert.Equal(t, c.challenge, got.challenge(t))
-			assert.Equal(t, "no-store", got.header.Get("Cache-Control"))
+			assert.Equal(t, c.status, got.Status)
+			assert.Equal(t, c.code, members(t, got.Body)["error"])
+			assert.Equal(t, c.challenge, got.Challenge(t))
+			assert.Equal(t, "no-store", got.Header.Get("Cache-Control"))
 		})
 	}
 	t.Run("refused: GET", func(t *testing.T) {
-		got := s.raw(t, "GET /oauth2/token?grant_type=client_credentials", []string{"Authorization: Basic " + basic(demoID, demoSecret)}, "")
-		assert.Equal(t, http.StatusMethodNotAllowed, got.status)
-		assert.Equal(t, "POST", got.header.Get("Allow"))
-		assert.Equal(t, "no-store", got.header.Get("Cache-Control"))
+		got := s.raw(t, "GET /oauth2/token?grant_type=client_credentials", []string{"Authorization: Basic " + testgateway.Basic(demoID, demoSecret)}, "")
+		assert.Equal(t, http.StatusMethodNotAllowed, got.Status)
+		assert.Equal(t, "POST", got.Header.Get("Allow"))
+		assert.Equal(t, "no-store", got.Header.Get("Cache-Control"))
 	})
 	for name, headers := range map[string][]string{
 		"JSON":            {"Content-Type: application/json"},
@@ -191,39 +182,39 @@ func TestTokenEndpoint(t *testing.T) {
 		t.Run("refused: "+name, func(t *testing.T) {
 			body := `{"grant_type":"client_credentials"}`
 			got := s.raw(t, "POST /oauth2/token", append(headers, fmt.Sprintf("Content-Length: %d", len(body)),
-				"Authorization: Basic "+basic(demoID, demoSecret)), body)
-			assert.Equal(t, http.StatusBadRequest, got.status)
-			assert.Equal(t, "invalid_request", members(t, got.body)["error"])
+				"Authorization: Basic "+testgateway.Basic(demoID, demoSecret)), body)
+			assert.Equal(t, http.StatusBadRequest, got.Status)
+			assert.Equal(t, "invalid_request", members(t, got.Body)["error"])
 		})
 	}
 	t.Run("refused: two Authorization lines", func(t *testing.T) {
 		got := s.raw(t, "POST /oauth2/token", []string{
 			"Content-Type: application/x-www-form-urlencoded", "Content-Length: 29",
-			"Authorization: Basic " + basic(demoID, demoSecret), "Authorization: Basic " + basic(demoID, "wrong"),
+			"Authorization: Basic " + testgateway.Basic(demoID, demoSecret), "Authorization: Basic " + testgateway.Basic(demoID, "wrong"),
 		}, "grant_type=client_credentials")
-		assert.Equal(t, http.StatusBadRequest, got.status)
+		assert.Equal(t, http.StatusBadRequest, got.Status)
 	})
 	t.Run("a secret with odd characters, form-encoded as RFC 6749 demands and as it is typed", func(t *testing.T) {
 		for _, secret := range []string{oddSecret, url.QueryEscape(oddSecret)} {
 			got := s.post(t, "/oauth2/token", oddID, secret, grant)
 			// It may not use the grant, which it hears only after it was recognised.
-			assert.Equal(t, "unauthorized_client", members(t, got.body)["error"], secret)
+			assert.Equal(t, "unauthorized_client", members(t, got.Body)["error"], secret)
 		}
 		got := s.post(t, "/oauth2/token", oddID, url.PathEscape("x"+oddSecret), grant)
-		assert.Equal(t, "invalid_client", members(t, got.body)["error"])
+		assert.Equal(t, "invalid_client", members(t, got.Body)["error"])
 	})
-	assert.Empty(t, app.at("/oauth2/token"), "the endpoint is not the backend's")
+	assert.Empty(t, app.At("/oauth2/token"), "the endpoint is not the backend's")
 }
 
 func TestMetadata(t *testing.T) {
 	t.Parallel()
-	s, app := newIssuer(t), newBackend(t)
-	s.start(t, s.caddyfile(s.option(), s.site(app)))
+	s, app := newIssuer(t), testgateway.StartBackend(t)
+	s.Start(t, s.caddyfile(s.option(), s.site(app)))
 	const path = "/.well-known/oauth-authorization-server"
-	got := get(t, s.url(path))
-	require.Equal(t, http.StatusOK, got.status)
-	assert.Equal(t, "application/json", got.header.Get("Content-Type"))
-	document := members(t, got.body)
+	got := testgateway.Get(t, s.url(path))
+	require.Equal(t, http.StatusOK, got.Status)
+	assert.Equal(t, "application/json", got.Header.Get("Content-Type"))
+	document := members(t, got.Body)
 	assert.Equal(t, "http://"+s.address, document["issuer"])
 	for name, path := range map[string]string{
 		"token_endpoint":         "/oauth2/token",
@@ -234,23 +225,22 @@ func TestMetadata(t *testing.T) {
 	}
 
 	t.Run("K13 nothing in it comes from the request", func(t *testing.T) {
-		request, err := http.NewRequest(http.MethodGet, s.url(path), nil)
-		require.NoError(t, err)
+		request := testgateway.Request(t, http.MethodGet, s.url(path), "")
 		request.Host = "evil.example.com"
 		request.Header.Set("X-Forwarded-Host", "evil.example.com")
 		request.Header.Set("X-Forwarded-Proto", "https")
 		request.Header.Set("Forwarded", "host=evil.example.com")
-		evil := do(t, request)
-		assert.Equal(t, got.body, evil.body)
+		evil := testgateway.Send(t, request)
+		assert.Equal(t, got.Body, evil.Body)
 	})
 	t.Run("F01 its path is inserted between host and path of the issuer", func(t *testing.T) {
 		s.reload(t, s.caddyfile(strings.Replace(s.option(), "issuer http://"+s.address, "issuer http://"+s.address+"/tenant/a", 1), s.site(app)))
-		got := get(t, s.url(path+"/tenant/a"))
-		require.Equal(t, http.StatusOK, got.status)
-		document := members(t, got.body)
+		got := testgateway.Get(t, s.url(path+"/tenant/a"))
+		require.Equal(t, http.StatusOK, got.Status)
+		document := members(t, got.Body)
 		assert.Equal(t, s.url("/tenant/a"), document["issuer"])
 		assert.Equal(t, s.url("/tenant/a/oauth2/token"), document["token_endpoint"])
-		assert.Equal(t, http.StatusUnauthorized, get(t, s.url(path)).status, "that is somebody else's")
-		assert.Equal(t, http.StatusMethodNotAllowed, get(t, s.url("/tenant/a/oauth2/token")).status)
+		assert.Equal(t, http.StatusUnauthorized, testgateway.Get(t, s.url(path)).Status, "that is somebody else's")
+		assert.Equal(t, http.StatusMethodNotAllowed, testgateway.Get(t, s.url("/tenant/a/oauth2/token")).Status)
 	})
 }

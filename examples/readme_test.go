@@ -56,11 +56,13 @@ func TestTheStoryOfTheREADME(t *testing.T) {
 		}
 	}
 	port, backend := testgateway.Port(t), testgateway.Port(t)
-	testgateway.Start(t, caddyfile(t, "../Caddyfile.example",
+	gateway := testgateway.New(t)
+	gateway.Start(t, caddyfile(t, "../Caddyfile.example",
 		":8080", ":"+port,
 		":8081", ":"+backend,
-		"admin localhost:2019", "admin "+testgateway.Address(t),
+		"admin localhost:2019", "admin "+gateway.Admin,
 	))
+	gateway.GuardClient("demo", "demo-secret")
 
 	const mark = "--- step "
 	var script strings.Builder

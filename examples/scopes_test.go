@@ -1,13 +1,12 @@
 package examples_test
 
 import (
-	"encoding/json"
 	"fmt"
 	"net/http"
+	"net/url"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
-	"github.com/stretchr/testify/require"
 
 	"github.com/portcullis-gateway/portcullis/internal/testgateway"
 )
@@ -15,20 +14,14 @@ import (
 // issue asks the embedded authorization server for a token.
 func issue(t *testing.T, site, client string) string {
 	t.Helper()
-	answer := testgateway.Send(t,
-		testgateway.Form(t, site+"/oauth2/token", client, client+"-secret", "grant_type=client_credentials"))
-	require.Equal(t, http.StatusOK, answer.Status, answer.Body)
-	var members struct {
-		AccessToken string `json:"access_token"`
-	}
-	require.NoError(t, json.Unmarshal([]byte(answer.Body), &members))
-	return members.AccessToken
+	form := url.Values{"grant_type": {"client_credentials"}}
+	return testgateway.Send(t, testgateway.Form(t, site+"/oauth2/token", client, client+"-secret", form)).AccessToken(t)
 }
 
 func TestScopes(t *testing.T) {
 	port, backend := testgateway.Port(t), testgateway.Port(t)
 	site := "http://localhost:" + port
-	testgateway.Start(t, caddyfile(t, "scopes",
+	gateway := testgateway.Start(t, caddyfile(t, "scopes",
 		"http://localhost:8080", site,
 		"127.0.0.1:8081", "127.0.0.1:"+backend,
 		"http://:8081", "http://:"+backend,
@@ -43,6 +36,8 @@ func TestScopes(t *testing.T) {
 	for client := range scopes {
 		if client != "" {
 			tokens[client] = issue(t, site, client)
+			gateway.GuardClient(client, client+"-secret")
+			gateway.Guard(tokens[client])
 		}
 	}
 	const (
@@ -110,7 +105,7 @@ func TestScopes(t *testing.T) {
 			}
 			answer := testgateway.Send(t, request)
 			assert.Equal(t, test.status, answer.Status)
-			assert.Equal(t, test.challenge, answer.Header.Get("WWW-Authenticate"))
+			assert.Equal(t, test.challenge, answer.Challenge(t))
 			if test.status != http.StatusOK || test.method == http.MethodHead {
 				assert.Empty(t, answer.Body)
 				return
@@ -124,7 +119,7 @@ func TestScopes(t *testing.T) {
 	t.Run("a bad token is refused on a public path", func(t *testing.T) {
 		answer := testgateway.Send(t, testgateway.Request(t, http.MethodGet, site+"/public/prices", "bad-token"))
 		assert.Equal(t, http.StatusUnauthorized, answer.Status)
-		assert.Equal(t, `Bearer realm="portcullis", error="invalid_token"`, answer.Header.Get("WWW-Authenticate"))
+		assert.Equal(t, `Bearer realm="portcullis", error="invalid_token"`, answer.Challenge(t))
 	})
 }
 

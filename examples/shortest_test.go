@@ -36,11 +36,13 @@ func TestShortest(t *testing.T) {
 	const secret, good = "s3cret", "good-token"
 	server := authority(t, secret, good, `{"active":true,"sub":"jane","client_id":"shop","scope":"orders:read"}`)
 	backend, port := testgateway.StartBackend(t), testgateway.Port(t)
-	testgateway.Start(t, caddyfile(t, "shortest",
+	gateway := testgateway.Start(t, caddyfile(t, "shortest",
 		"https://auth.example.com", server.URL,
 		"http://localhost:8080", "http://localhost:"+port,
 		"localhost:3000", backend.Address,
 	), "INTROSPECT_SECRET="+secret)
+	gateway.GuardClient("gateway", secret)
+	gateway.Guard(good)
 
 	for name, test := range map[string]struct {
 		token     string
@@ -56,7 +58,7 @@ func TestShortest(t *testing.T) {
 			request.Header.Set("Remote-User", "admin")
 			answer := testgateway.Send(t, request)
 			assert.Equal(t, test.status, answer.Status)
-			assert.Equal(t, test.challenge, answer.Header.Get("WWW-Authenticate"))
+			assert.Equal(t, test.challenge, answer.Challenge(t))
 			seen := backend.Take()
 			if test.status != http.StatusOK {
 				assert.Empty(t, seen, "the backend must not be asked")

@@ -9,74 +9,7 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
-
-	"github.com/portcullis-gateway/portcullis/internal/testgateway"
 )
-
-// caddyfile asks Authlib in each way that the tests need, one path for each. Unless a test is about the memory, nothing
-// is remembered, so that what Authlib says now is what counts.
-const caddyfile = `{
-	introspect {
-		endpoint {$AUTHLIB}/oauth/introspect
-		client gateway {env.GATEWAY_SECRET}
-		cache off
-	}
-	introspect remembering {
-		endpoint {$AUTHLIB}/oauth/introspect
-		client gateway {env.GATEWAY_SECRET}
-	}
-	introspect mistaken {
-		endpoint {$AUTHLIB}/oauth/introspect
-		client gateway {env.WRONG_SECRET}
-		cache off
-	}
-}
-
-http://localhost:{$PORT} {
-	introspect /asked default
-	introspect /scope default scope orders:write
-	introspect /audience default {
-		audience orders-app
-	}
-	introspect /foreign default {
-		audience https://orders.example.com
-	}
-	introspect /remembered remembering
-	introspect /mistaken mistaken
-	reverse_proxy {$BACKEND}
-}
-`
-
-const wrongSecret = "canary-wrong-secret"
-
-// gateway is the gateway in front of a backend, with Authlib for its authority.
-type gateway struct {
-	*testgateway.Process
-	url     string
-	backend *testgateway.Backend
-}
-
-func startGateway(t *testing.T, authority *authlib) *gateway {
-	t.Helper()
-	backend, port := testgateway.StartBackend(t), testgateway.Port(t)
-	return &gateway{
-		Process: testgateway.Start(t, caddyfile,
-			"AUTHLIB="+authority.url,
-			"BACKEND="+backend.Address,
-			"GATEWAY_SECRET="+gatewaySecret,
-			"PORT="+port,
-			"WRONG_SECRET="+wrongSecret,
-		),
-		url:     "http://localhost:" + port,
-		backend: backend,
-	}
-}
-
-// get asks for a path with a token.
-func (g *gateway) get(t *testing.T, path, token string) testgateway.Response {
-	t.Helper()
-	return testgateway.Send(t, testgateway.Request(t, http.MethodGet, g.url+path, token))
-}
 
 // identity are the headers in which the backend learns who came.
 var identity = []string{"Remote-User", "Remote-Name", "Remote-Email", "Remote-Groups", "Remote-Client", "Remote-Scope"}
@@ -222,7 +155,7 @@ func TestWhatAuthlibSaysOfATokenCounts(t *testing.T) {
 			}
 			answer := gateway.get(t, test.path, test.token(t))
 			assert.Equal(t, test.status, answer.Status)
-			assert.Equal(t, test.challenge, answer.Header.Get("WWW-Authenticate"))
+			assert.Equal(t, test.challenge, answer.Challenge(t))
 			seen := gateway.backend.Take()
 			if test.status != http.StatusOK {
 				assert.Empty(t, seen, "the backend must not be asked")
@@ -255,7 +188,7 @@ func TestARevocationAtAuthlib(t *testing.T) {
 	t.Run("D20 counts at once where nothing is remembered", func(t *testing.T) {
 		answer := gateway.get(t, "/asked", token)
 		assert.Equal(t, http.StatusUnauthorized, answer.Status)
-		assert.Equal(t, invalidToken, answer.Header.Get("WWW-Authenticate"))
+		assert.Equal(t, invalidToken, answer.Challenge(t))
 	})
 	t.Run("D20 counts later where the answer is remembered", func(t *testing.T) {
 		assert.Equal(t, http.StatusOK, gateway.get(t, "/remembered", token).Status)
@@ -274,12 +207,12 @@ func TestAuthlibRefusesTheGateway(t *testing.T) {
 	assert.NotContains(t, answer.Body, "invalid_client")
 	assert.Empty(t, gateway.backend.Take())
 
-	line := testgateway.Await(t, gateway.Stderr, "authority mistaken")
+	line := gateway.Await(t, "authority mistaken")
 	assert.Contains(t, line, `"level":"error"`)
 	assert.Contains(t, line, "client gateway")
 	assert.Contains(t, line, "invalid_client")
 	for _, secret := range []string{wrongSecret, gatewaySecret, token} {
-		assert.NotContains(t, gateway.Stderr.String(), secret, "K14")
+		assert.NotContains(t, gateway.Output.String(), secret, "K14")
 	}
 }
 
@@ -291,7 +224,7 @@ func TestAuthlibIsGone(t *testing.T) {
 	require.Equal(t, http.StatusOK, gateway.get(t, "/remembered", known).Status)
 	gateway.backend.Take()
 
-	authority.Stop()
+	authority.Stop(t)
 
 	for name, test := range map[string]struct {
 		path, token string

@@ -1,7 +1,6 @@
 package interop_test
 
 import (
-	"bytes"
 	"encoding/json"
 	"net/http"
 	"net/url"
@@ -44,28 +43,21 @@ func startAuthlib(t *testing.T) *authlib {
 	const program = "authlib/server.py"
 	require.FileExists(t, program) // and so a cached result is not used when it changes
 	server := testgateway.Run(t, exec.Command(python, program))
-	return &authlib{Process: server, url: testgateway.Await(t, server.Stdout, "http://")}
+	return &authlib{Process: server, url: server.Await(t, "http://127.0.0.1:")}
 }
 
 // issue asks Authlib for an access token by the client credentials grant.
 func (a *authlib) issue(t *testing.T, scope string) string {
 	t.Helper()
 	form := url.Values{"grant_type": {"client_credentials"}, "scope": {scope}}
-	answer := testgateway.Send(t, testgateway.Form(t, a.url+"/oauth/token", app, appSecret, form.Encode()))
-	require.Equal(t, http.StatusOK, answer.Status, answer.Body)
-	var members struct {
-		AccessToken string `json:"access_token"`
-	}
-	require.NoError(t, json.Unmarshal([]byte(answer.Body), &members))
-	require.NotEmpty(t, members.AccessToken)
-	return members.AccessToken
+	return testgateway.Send(t, testgateway.Form(t, a.url+"/oauth/token", app, appSecret, form)).AccessToken(t)
 }
 
 // revoke revokes a token as its client does.
 func (a *authlib) revoke(t *testing.T, token string) {
 	t.Helper()
 	form := url.Values{"token": {token}}
-	answer := testgateway.Send(t, testgateway.Form(t, a.url+"/oauth/revoke", app, appSecret, form.Encode()))
+	answer := testgateway.Send(t, testgateway.Form(t, a.url+"/oauth/revoke", app, appSecret, form))
 	require.Equal(t, http.StatusOK, answer.Status, answer.Body)
 }
 
@@ -73,7 +65,7 @@ func (a *authlib) revoke(t *testing.T, token string) {
 func (a *authlib) introspect(t *testing.T, token string) string {
 	t.Helper()
 	form := url.Values{"token": {token}}
-	answer := testgateway.Send(t, testgateway.Form(t, a.url+"/oauth/introspect", "gateway", gatewaySecret, form.Encode()))
+	answer := testgateway.Send(t, testgateway.Form(t, a.url+"/oauth/introspect", "gateway", gatewaySecret, form))
 	require.Equal(t, http.StatusOK, answer.Status, answer.Body)
 	return answer.Body
 }
@@ -83,9 +75,6 @@ func (a *authlib) store(t *testing.T, fields map[string]any) {
 	t.Helper()
 	body, err := json.Marshal(fields)
 	require.NoError(t, err)
-	request, err := http.NewRequestWithContext(t.Context(), http.MethodPost, a.url+"/test/token", bytes.NewReader(body))
-	require.NoError(t, err)
-	request.Header.Set("Content-Type", "application/json")
-	answer := testgateway.Send(t, request)
+	answer := testgateway.Send(t, testgateway.Post(t, a.url+"/test/token", "application/json", string(body)))
 	require.Equal(t, http.StatusCreated, answer.Status, answer.Body)
 }

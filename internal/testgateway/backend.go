@@ -1,43 +1,98 @@
 package testgateway
 
 import (
+	"encoding/json"
 	"io"
 	"net/http"
 	"net/http/httptest"
-	"strings"
+	"slices"
 	"sync"
 	"testing"
-	"time"
 
 	"github.com/stretchr/testify/require"
 )
 
-// Backend is what stands behind a gateway. It answers everything with 200 and remembers what reached it.
+// Backend is an application behind a gateway. It remembers what it sees of every request, and answers with it.
 type Backend struct {
 	// Address is where it listens: host and port.
 	Address string
 
-	mu   sync.Mutex
-	seen []*http.Request
+	stop chan struct{} // closed when the test ends
+
+	mu    sync.Mutex
+	seen  []Sight
+	gates map[string]chan struct{}
+}
+
+// Sight is what a backend sees of a request.
+type Sight struct {
+	Method  string
+	URI     string
+	Header  http.Header
+	Trailer http.Header
+	Body    string
+
+	path string
 }
 
 // StartBackend starts a backend that ends with the test.
 func StartBackend(t testing.TB) *Backend {
 	t.Helper()
-	b := new(Backend)
-	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		b.mu.Lock()
-		defer b.mu.Unlock()
-		b.seen = append(b.seen, r)
-		_, _ = io.WriteString(w, "the backend") // the client hung up
-	}))
-	t.Cleanup(server.Close)
+	b := &Backend{gates: make(map[string]chan struct{}), stop: make(chan struct{})}
+	server := httptest.NewServer(http.HandlerFunc(b.serve))
+	t.Cleanup(func() {
+		close(b.stop)
+		server.Close()
+	})
 	b.Address = server.Listener.Addr().String()
 	return b
 }
 
-// Take returns the requests that have reached the backend since it was last asked. Their bodies are gone.
-func (b *Backend) Take() []*http.Request {
+func (b *Backend) serve(w http.ResponseWriter, r *http.Request) {
+	body, _ := io.ReadAll(r.Body) // the trailers follow the body
+	seen := Sight{r.Method, r.RequestURI, r.Header, r.Trailer, string(body), r.URL.Path}
+	b.mu.Lock()
+	b.seen = append(b.seen, seen)
+	gate := b.gates[r.URL.Path]
+	b.mu.Unlock()
+	if gate != nil {
+		select {
+		case <-gate:
+		case <-b.stop:
+		}
+	}
+	if r.Header.Get("Upgrade") != "" {
+		w.Header().Set("Connection", "Upgrade")
+		w.Header().Set("Upgrade", r.Header.Get("Upgrade"))
+		w.WriteHeader(http.StatusSwitchingProtocols)
+		return
+	}
+	w.Header().Set("Content-Type", "application/json")
+	_ = json.NewEncoder(w).Encode(seen) // the client hung up
+}
+
+// All lists the requests that came.
+func (b *Backend) All() []Sight {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return slices.Clone(b.seen)
+}
+
+// At lists the requests that came for a path.
+func (b *Backend) At(path string) []Sight {
+	return slices.DeleteFunc(b.All(), func(seen Sight) bool { return seen.path != path })
+}
+
+// One returns the only request that came for a path.
+func (b *Backend) One(t testing.TB, path string) Sight {
+	t.Helper()
+	seen := b.At(path)
+	require.Len(t, seen, 1, "requests for %s that reached the backend", path)
+	return seen[0]
+}
+
+// Take lists the requests that came, and forgets them.
+func (b *Backend) Take() []Sight {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	seen := b.seen
@@ -45,48 +100,14 @@ func (b *Backend) Take() []*http.Request {
 	return seen
 }
 
-// client asks the way a simple program does: it follows no redirect, and knows of no proxy.
-var client = &http.Client{
-	Timeout:       30 * time.Second,
-	Transport:     &http.Transport{DisableKeepAlives: true},
-	CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+// Hold lets the requests for a path wait until release is called.
+func (b *Backend) Hold(path string) (release func()) {
+	gate := make(chan struct{})
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.gates[path] = gate
+	return func() { close(gate) }
 }
 
-// Response is an answer with its body.
-type Response struct {
-	Status int
-	Header http.Header
-	Body   string
-}
-
-// Request makes a request with a bearer token, or without one if that is empty.
-func Request(t testing.TB, method, url, token string) *http.Request {
-	t.Helper()
-	request, err := http.NewRequestWithContext(t.Context(), method, url, nil)
-	require.NoError(t, err)
-	if token != "" {
-		request.Header.Set("Authorization", "Bearer "+token)
-	}
-	return request
-}
-
-// Form makes a POST request with a form for a body, signed by HTTP Basic.
-func Form(t testing.TB, url, client, secret, form string) *http.Request {
-	t.Helper()
-	request, err := http.NewRequestWithContext(t.Context(), http.MethodPost, url, strings.NewReader(form))
-	require.NoError(t, err)
-	request.Header.Set("Content-Type", "application/x-www-form-urlencoded")
-	request.SetBasicAuth(client, secret)
-	return request
-}
-
-// Send sends a request and returns the answer.
-func Send(t testing.TB, request *http.Request) Response {
-	t.Helper()
-	response, err := client.Do(request)
-	require.NoError(t, err)
-	defer response.Body.Close()
-	body, err := io.ReadAll(response.Body)
-	require.NoError(t, err)
-	return Response{Status: response.StatusCode, Header: response.Header, Body: string(body)}
-}
+// Proxy is the directive that passes requests on to this backend.
+func (b *Backend) Proxy() string { return "reverse_proxy " + b.Address + "\n" }

@@ -8,10 +8,11 @@ import (
 	"sync"
 )
 
-// Output is what a program has written so far. It is safe for concurrent use.
+// Output is what a program has written, each time that it ran. It is safe for concurrent use.
 type Output struct {
 	mu      sync.Mutex
 	text    bytes.Buffer
+	begun   int // where the output of the last run begins
 	ended   bool
 	changed chan struct{} // closed when anything else here changes
 }
@@ -24,6 +25,14 @@ func (o *Output) Write(p []byte) (int, error) {
 	defer o.mu.Unlock()
 	o.signal()
 	return o.text.Write(p)
+}
+
+// begin says that the program starts, once more maybe.
+func (o *Output) begin() {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.begun, o.ended = o.text.Len(), false
+	o.signal()
 }
 
 // end says that nothing follows, since the program has ended.
@@ -45,11 +54,11 @@ func (o *Output) String() string {
 	return o.text.String()
 }
 
-// Line waits for the first whole line that holds the given text, and returns it without its end.
-func (o *Output) Line(ctx context.Context, holds string) (string, error) {
+// line waits for the first whole line of the last run that holds a text, and returns it without its end.
+func (o *Output) line(ctx context.Context, holds string) (string, error) {
 	for {
 		o.mu.Lock()
-		text, ended, changed := o.text.String(), o.ended, o.changed
+		text, ended, changed := o.text.String()[o.begun:], o.ended, o.changed
 		o.mu.Unlock()
 		for line := range strings.Lines(text) {
 			if whole, ok := strings.CutSuffix(line, "\n"); ok && strings.Contains(whole, holds) {

@@ -1,4 +1,4 @@
-package e2e
+package testgateway
 
 import (
 	"net"
@@ -9,9 +9,10 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// reserve returns a free address on loopback that stays free of everybody else until the test ends: it is bound, so
-// that the kernel gives it to nobody, and nobody listens, so that a connection is refused until somebody does.
-func reserve(t *testing.T) string {
+// Address returns a free address on loopback, such as 127.0.0.1:20080, that stays free of everybody else until the test
+// ends: it is bound, so that the kernel gives it to nobody, and nobody listens, so that a connection is refused until
+// somebody does.
+func Address(t testing.TB) string {
 	t.Helper()
 	socket, err := syscall.Socket(syscall.AF_INET, syscall.SOCK_STREAM, 0)
 	require.NoError(t, err)
@@ -24,18 +25,16 @@ func reserve(t *testing.T) string {
 	return net.JoinHostPort("127.0.0.1", strconv.Itoa(name.(*syscall.SockaddrInet4).Port))
 }
 
-// port is the port of an address.
-func port(t *testing.T, address string) string {
+// Port returns a port on loopback that is free as Address says.
+func Port(t testing.TB) string {
+	t.Helper()
+	return PortOf(t, Address(t))
+}
+
+// PortOf returns the port of an address.
+func PortOf(t testing.TB, address string) string {
 	t.Helper()
 	_, port, err := net.SplitHostPort(address)
 	require.NoError(t, err)
 	return port
-}
-
-// listen listens at a reserved address.
-func listen(t *testing.T, address string) net.Listener {
-	t.Helper()
-	listener, err := net.Listen("tcp", address)
-	require.NoError(t, err)
-	return listener
 }

@@ -1,0 +1,118 @@
+package testgateway
+
+import (
+	"encoding/base64"
+	"encoding/json"
+	"io"
+	"net/http"
+	"net/url"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+// client asks the way a simple program does: it follows no redirect, knows of no proxy, and keeps no connection, which a
+// reload would close.
+var client = &http.Client{
+	Timeout:       20 * time.Second,
+	Transport:     &http.Transport{DisableKeepAlives: true},
+	CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+}
+
+// Reply is a response that was read to its end.
+type Reply struct {
+	Status int
+	Header http.Header
+	Body   string
+}
+
+// Read reads a response to its end.
+func Read(response *http.Response) (*Reply, error) {
+	defer response.Body.Close()
+	body, err := io.ReadAll(response.Body)
+	return &Reply{response.StatusCode, response.Header, string(body)}, err
+}
+
+// Challenge is the one challenge of a response, or nothing.
+func (r *Reply) Challenge(t testing.TB) string {
+	t.Helper()
+	challenges := r.Header["Www-Authenticate"]
+	if len(challenges) == 0 {
+		return ""
+	}
+	assert.Len(t, challenges, 1)
+	return challenges[0]
+}
+
+// AccessToken is the token in a response of a token endpoint.
+func (r *Reply) AccessToken(t testing.TB) string {
+	t.Helper()
+	require.Equal(t, http.StatusOK, r.Status, r.Body)
+	var issued struct {
+		AccessToken string `json:"access_token"`
+	}
+	require.NoError(t, json.Unmarshal([]byte(r.Body), &issued), r.Body)
+	require.NotEmpty(t, issued.AccessToken)
+	return issued.AccessToken
+}
+
+// Request makes a request with a bearer token, or without one if that is empty.
+func Request(t testing.TB, method, url, token string) *http.Request {
+	t.Helper()
+	request, err := http.NewRequestWithContext(t.Context(), method, url, nil)
+	require.NoError(t, err)
+	if token != "" {
+		request.Header.Set("Authorization", "Bearer "+token)
+	}
+	return request
+}
+
+// Post makes a POST request with a body of some type.
+func Post(t testing.TB, url, contentType, body string) *http.Request {
+	t.Helper()
+	request, err := http.NewRequestWithContext(t.Context(), http.MethodPost, url, strings.NewReader(body))
+	require.NoError(t, err)
+	request.Header.Set("Content-Type", contentType)
+	return request
+}
+
+// Form makes a POST request with a form for a body, signed by HTTP Basic unless the client's id is empty.
+func Form(t testing.TB, url, id, secret string, form url.Values) *http.Request {
+	t.Helper()
+	request := Post(t, url, "application/x-www-form-urlencoded", form.Encode())
+	if id != "" {
+		request.SetBasicAuth(id, secret)
+	}
+	return request
+}
+
+// Basic are the credentials of HTTP Basic, without the name of the scheme.
+func Basic(id, secret string) string {
+	return base64.StdEncoding.EncodeToString([]byte(id + ":" + secret))
+}
+
+// Try sends a request. Unlike Send, it may be called by any goroutine.
+func Try(request *http.Request) (*Reply, error) {
+	response, err := client.Do(request)
+	if err != nil {
+		return nil, err
+	}
+	return Read(response)
+}
+
+// Send sends a request and returns the reply.
+func Send(t testing.TB, request *http.Request) *Reply {
+	t.Helper()
+	reply, err := Try(request)
+	require.NoError(t, err)
+	return reply
+}
+
+// Get asks for a URL.
+func Get(t testing.TB, url string) *Reply {
+	t.Helper()
+	return Send(t, Request(t, http.MethodGet, url, ""))
+}
