@@ -32,9 +32,7 @@ var notInThisBuild = map[string]bool{
 	"resource": true, "resource_metadata": true, "dpop": true, "mtls": true, "preflight": true, "observe": true,
 	"token_from": true, "phantom_token": true,
 	"end_at_expiry": true, "try_each": true,
-	"issuer": true, "basic_encoding": true, "client_key": true, "assertion_audience": true, "bearer": true,
-	"bearer_from": true, "token_type_hint": true, "param": true, "endpoint_param": true, "request_header": true,
-	"token_prefix": true, "jwt_response": true, "answer": true, "breaker": true, "unknown_tokens": true,
+	"issuer": true, "client_key": true, "assertion_audience": true, "bearer_from": true, "token_prefix": true, "jwt_response": true, "answer": true, "breaker": true, "unknown_tokens": true,
 	"transport": true, "events": true,
 	"redis": true, "revalidate": true, "stale": true,
 }
@@ -81,7 +79,7 @@ func (h *Handler) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	}
 	seen := make(once)
 	for nesting := d.Nesting(); d.NextBlock(nesting); {
-		if err := seen.check(d, "scope", "any_scope", "audience", "claim", "copy_claims"); err != nil {
+		if err := seen.check(d, slices.Concat(repeatableAuthorityOptions, []string{"scope", "any_scope", "audience", "claim", "copy_claims"})...); err != nil {
 			return err
 		}
 		if err := h.parseOption(d); err != nil {
@@ -241,11 +239,18 @@ func authorityNames(h httpcaddyfile.Helper) []string {
 
 // warnOfLiteralSecret tells the operator of a secret that Caddy would show in its configuration.
 func warnOfLiteralSecret(d *caddyfile.Dispenser, config *authority.Config) {
-	if config == nil || config.Client == nil || config.Client.Secret == "" || operator.IsPlaceholder(config.Client.Secret) {
+	if config == nil {
+		return
+	}
+	secrets := []string{config.Bearer}
+	if config.Client != nil {
+		secrets = append(secrets, config.Client.Secret)
+	}
+	if !slices.ContainsFunc(secrets, func(text string) bool { return text != "" && !operator.IsPlaceholder(text) }) {
 		return
 	}
 	caddy.Log().Named("caddyfile").Warn(
-		"Caddy shows a literal client secret to whoever reaches its configuration: use {env.NAME} or {file./absolute/path}",
+		"Caddy shows a literal secret to whoever reaches its configuration: use {env.NAME} or {file./absolute/path}",
 		zap.String("file", d.File()), zap.Int("line", d.Line()))
 }
 

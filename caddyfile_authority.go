@@ -2,7 +2,9 @@ package portcullis
 
 import (
 	"encoding/json"
+	"slices"
 	"strconv"
+	"strings"
 
 	"github.com/dustin/go-humanize"
 
@@ -19,8 +21,14 @@ import (
 //	introspect [<name>] {
 //		endpoint       <url>
 //		embedded
-//		client         <id> <secret>
-//		client_auth    client_secret_basic
+//		client         <id> [<secret>]
+//		client_auth    client_secret_basic|client_secret_post|none
+//		basic_encoding auto|form|raw
+//		bearer         <token>
+//		token_type_hint <hint>|off
+//		param          <name> <value>
+//		endpoint_param <name> <value>
+//		request_header <name> <value>
 //		max_token      <size>
 //		leeway         <duration>
 //		insecure_http
@@ -60,7 +68,7 @@ func parseAuthorityOption(d *caddyfile.Dispenser, existing any) (any, error) {
 	config := new(authority.Config)
 	seen := make(once)
 	for nesting := d.Nesting(); d.NextBlock(nesting); {
-		if err := seen.check(d); err != nil {
+		if err := seen.check(d, repeatableAuthorityOptions...); err != nil {
 			return nil, err
 		}
 		if !isAuthorityOption(d.Val()) {
@@ -89,25 +97,34 @@ var authorityOptions = map[string]func(*caddyfile.Dispenser, *authority.Config) 
 	"endpoint": func(d *caddyfile.Dispenser, c *authority.Config) error { return parseText(d, &c.Endpoint) },
 	"embedded": func(d *caddyfile.Dispenser, c *authority.Config) error { return parseFlag(d, &c.Embedded) },
 	"client": func(d *caddyfile.Dispenser, c *authority.Config) error {
-		c.Client = new(authority.Client)
-		if !d.AllArgs(&c.Client.ID, &c.Client.Secret) || c.Client.ID == "" || c.Client.Secret == "" {
-			return d.Err("'client' takes an id and a secret: client <id> <secret>")
+		arguments := d.RemainingArgs()
+		if len(arguments) == 0 || len(arguments) > 2 || slices.Contains(arguments, "") {
+			return d.Err("'client' takes an id and a secret: client <id> [<secret>]")
+		}
+		c.Client = &authority.Client{ID: arguments[0]}
+		if len(arguments) == 2 {
+			c.Client.Secret = arguments[1]
 		}
 		return nil
 	},
 	"client_auth": func(d *caddyfile.Dispenser, c *authority.Config) error {
-		if err := parseText(d, &c.ClientAuth); err != nil {
+		if err := parseChoice(d, &c.ClientAuth, "client_secret_basic", "client_secret_post", "none"); err != nil {
+			if slices.Contains(laterClientAuth, c.ClientAuth) {
+				return d.Errf("'client_auth %s' is not in this build of Portcullis", c.ClientAuth)
+			}
 			return err
 		}
-		switch c.ClientAuth {
-		case "client_secret_basic":
-			return nil
-		case "client_secret_post", "client_secret_jwt", "private_key_jwt", "tls_client_auth", "none":
-			return d.Errf("'client_auth %s' is not in this build of Portcullis", c.ClientAuth)
-		}
-		return d.Errf("bad client_auth value '%s': must be client_secret_basic", c.ClientAuth)
+		return nil
 	},
-	"max_token": func(d *caddyfile.Dispenser, c *authority.Config) error { return parseSize(d, &c.MaxToken) },
+	"basic_encoding": func(d *caddyfile.Dispenser, c *authority.Config) error {
+		return parseChoice(d, &c.BasicEncoding, "auto", "form", "raw")
+	},
+	"bearer":          func(d *caddyfile.Dispenser, c *authority.Config) error { return parseText(d, &c.Bearer) },
+	"token_type_hint": func(d *caddyfile.Dispenser, c *authority.Config) error { return parseText(d, &c.TokenTypeHint) },
+	"param":           func(d *caddyfile.Dispenser, c *authority.Config) error { return parsePair(d, &c.Param) },
+	"endpoint_param":  func(d *caddyfile.Dispenser, c *authority.Config) error { return parsePair(d, &c.EndpointParam) },
+	"request_header":  func(d *caddyfile.Dispenser, c *authority.Config) error { return parsePair(d, &c.RequestHeader) },
+	"max_token":       func(d *caddyfile.Dispenser, c *authority.Config) error { return parseSize(d, &c.MaxToken) },
 	"leeway": func(d *caddyfile.Dispenser, c *authority.Config) error {
 		c.Leeway = new(caddy.Duration)
 		return parseDuration(d, c.Leeway)
@@ -124,6 +141,12 @@ var authorityOptions = map[string]func(*caddyfile.Dispenser, *authority.Config) 
 	"max_response": func(d *caddyfile.Dispenser, c *authority.Config) error { return parseSize(d, &c.MaxResponse) },
 	"cache":        parseCache,
 }
+
+// repeatableAuthorityOptions are those of which each line adds one.
+var repeatableAuthorityOptions = []string{"param", "endpoint_param", "request_header"}
+
+// laterClientAuth are the ways to sign in that a later build has.
+var laterClientAuth = []string{"client_secret_jwt", "private_key_jwt", "tls_client_auth"}
 
 func isAuthorityOption(name string) bool { return authorityOptions[name] != nil }
 
@@ -177,6 +200,28 @@ func parseCacheLine(d *caddyfile.Dispenser, config *authority.Cache) error {
 		return parseDuration(d, config.NegativeTTL)
 	}
 	return unrecognized(d, notInThisBuild)
+}
+
+// parseChoice parses a subdirective with one of several words.
+func parseChoice(d *caddyfile.Dispenser, into *string, choices ...string) error {
+	option := d.Val()
+	if err := parseText(d, into); err != nil {
+		return err
+	}
+	if !slices.Contains(choices, *into) {
+		return d.Errf("bad %s value '%s': must be one of %s", option, *into, strings.Join(choices, ", "))
+	}
+	return nil
+}
+
+// parsePair parses a subdirective with a name and a value.
+func parsePair(d *caddyfile.Dispenser, into *[]authority.Pair) error {
+	var pair authority.Pair
+	if !d.AllArgs(&pair.Name, &pair.Value) {
+		return d.ArgErr()
+	}
+	*into = append(*into, pair)
+	return nil
 }
 
 // parsePositive parses a subdirective with a duration that must not be zero.

@@ -49,7 +49,7 @@ var (
 	laterGrants = []string{
 		"authorization_code", "refresh_token", "password", "implicit", "urn:ietf:params:oauth:grant-type:jwt-bearer",
 	}
-	laterClientAuth = []string{"client_secret_post", "client_secret_jwt", "private_key_jwt", "none"}
+	laterServerClientAuth = []string{"client_secret_post", "client_secret_jwt", "private_key_jwt", "none"}
 )
 
 // parseAuthorizationServerOption parses the global option. Syntax:
@@ -174,7 +174,7 @@ func parseClientOption(d *caddyfile.Dispenser, client *shim.Client) error {
 			return err
 		}
 		switch {
-		case slices.Contains(laterClientAuth, method):
+		case slices.Contains(laterServerClientAuth, method):
 			return d.Errf("'auth %s' is not in this build of Portcullis", method)
 		case method != "client_secret_basic":
 			return d.Errf("bad auth value '%s': must be client_secret_basic", method)

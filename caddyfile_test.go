@@ -77,8 +77,7 @@ func TestWhatALaterBuildHasIsRefusedByName(t *testing.T) {
 		assert.ErrorContains(t, err, "'"+name+"' is not in this build", option)
 	}
 	for _, option := range []string{
-		"issuer https://x", "basic_encoding raw", "client_key f", "assertion_audience x", "bearer t", "bearer_from https://x",
-		"token_type_hint off", "param a b", "endpoint_param a b", "request_header a b", "token_prefix x", "jwt_response",
+		"issuer https://x", "client_key f", "assertion_audience x", "bearer_from https://x", "token_prefix x", "jwt_response",
 		"answer {\n\t\t\tactive x\n\t\t}", "breaker off", "unknown_tokens 1 1m", "transport http", "events {\n\t\t\tissuer x\n\t\t}",
 	} {
 		_, err := adapt(t, "{\n\tintrospect {\n\t\t"+option+"\n\t}\n}\n")

@@ -87,11 +87,12 @@ func (a *App) build(name string, config *Config) (*Authority, error) {
 		}
 		source, identity = embedded, digest(embeddedLabel, embedded.Identity())
 	} else {
-		if source, err = config.client(); err != nil {
+		if source, identity, err = config.client(); err != nil {
 			return nil, err
 		}
-		authority.Client = config.Client.ID
-		identity = digest("endpoint", config.Endpoint)
+		if config.Client != nil {
+			authority.Client = config.Client.ID
+		}
 		if config.InsecureHTTP {
 			a.logger.Warn("tokens and the client secret may travel in the clear: insecure_http is set",
 				"authority", authority.Label)

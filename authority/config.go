@@ -12,7 +12,6 @@ import (
 	"github.com/caddyserver/caddy/v2"
 
 	"github.com/portcullis-gateway/portcullis/cache"
-	"github.com/portcullis-gateway/portcullis/internal/operator"
 	"github.com/portcullis-gateway/portcullis/introspect"
 )
 
@@ -24,8 +23,23 @@ type Config struct {
 	Embedded bool `json:"embedded,omitempty"`
 	// The client as which the gateway asks.
 	Client *Client `json:"client,omitempty"`
-	// How the gateway signs in at the endpoint. Default: `client_secret_basic`, the only one in this build.
+	// How the gateway signs in at the endpoint: `client_secret_basic`, `client_secret_post` or `none`. Default:
+	// `client_secret_basic` if the client has a secret.
 	ClientAuth string `json:"client_auth,omitempty"`
+	// How `client_secret_basic` writes id and secret: `form` (RFC 6749 section 2.3.1), `raw` (as typed), or `auto`, which
+	// tries form, then raw where that is something else, once per secret, and remembers which one was accepted. Default:
+	// `auto`.
+	BasicEncoding string `json:"basic_encoding,omitempty"`
+	// A bearer token with which the gateway signs in instead of as a client. Placeholders are resolved.
+	Bearer string `json:"bearer,omitempty"`
+	// The token_type_hint that is sent, or `off`. Default: `access_token`.
+	TokenTypeHint string `json:"token_type_hint,omitempty"`
+	// Further form parameters. Placeholders in the values are resolved.
+	Param []Pair `json:"param,omitempty"`
+	// Further query parameters of the endpoint, which no log shows. Placeholders in the values are resolved.
+	EndpointParam []Pair `json:"endpoint_param,omitempty"`
+	// Further headers of the request. Placeholders in the values are resolved.
+	RequestHeader []Pair `json:"request_header,omitempty"`
 	// The longest token that is accepted, in bytes; a longer one is refused with 401 and the authority is not asked.
 	// Default: 8192.
 	MaxToken int64 `json:"max_token,omitempty"`
@@ -45,6 +59,12 @@ type Config struct {
 	MaxResponse int64 `json:"max_response,omitempty"`
 	// How long answers are remembered.
 	Cache *Cache `json:"cache,omitempty"`
+}
+
+// Pair is a name and its value.
+type Pair struct {
+	Name  string `json:"name,omitempty"`
+	Value string `json:"value,omitempty"`
 }
 
 // Client is the client as which the gateway introspects.
@@ -74,19 +94,15 @@ type Cache struct {
 // defaultMaxToken is the longest token, in bytes, where nobody says otherwise.
 const defaultMaxToken = 8 << 10
 
-// Check says what is wrong with a configuration.
+// Check says what is wrong with a configuration, as far as that can be told without its secrets.
 func (c *Config) Check() error {
 	switch {
 	case c.Embedded && c.Endpoint != "":
 		return errors.New("'embedded' and 'endpoint' exclude each other")
-	case c.Embedded && (c.Client != nil || c.ClientAuth != ""):
+	case c.Embedded && c.signsIn():
 		return errors.New("'embedded' needs no client: the server is asked in the same process")
 	case !c.Embedded && c.Endpoint == "":
 		return errors.New("needs 'endpoint <url>' or 'embedded'")
-	case !c.Embedded && (c.Client == nil || c.Client.ID == ""):
-		return errors.New("needs 'client <id> <secret>' to sign in at the endpoint")
-	case c.ClientAuth != "" && c.ClientAuth != "client_secret_basic":
-		return fmt.Errorf("client_auth %q is not in this build: client_secret_basic is", c.ClientAuth)
 	case c.MaxToken < 0, c.Timeout < 0, c.MaxConcurrent < 0, c.MaxResponse < 0:
 		return errors.New("'max_token', 'timeout', 'max_concurrent' and 'max_response' must be positive")
 	case c.Retries != nil && *c.Retries < 0, c.Leeway != nil && *c.Leeway < 0:
@@ -95,6 +111,12 @@ func (c *Config) Check() error {
 	if !c.Embedded {
 		if err := introspect.CheckURL(c.Endpoint, c.InsecureHTTP); err != nil {
 			return fmt.Errorf("endpoint: %w", err)
+		}
+		if err := c.checkSignIn(); err != nil {
+			return err
+		}
+		if err := c.checkPairs(); err != nil {
+			return err
 		}
 	}
 	return c.Cache.check()
@@ -127,37 +149,6 @@ func (c *Config) life() cache.Life {
 		life.NegativeTTL = time.Duration(*c.Cache.NegativeTTL)
 	}
 	return life
-}
-
-// client makes the Introspector that asks the endpoint.
-func (c *Config) client() (introspect.Introspector, error) {
-	secret, err := operator.Secret(c.Client.Secret)
-	if err != nil {
-		return nil, fmt.Errorf("client secret: %w", err)
-	}
-	if secret == "" {
-		return nil, errors.New("client secret is empty")
-	}
-	config := introspect.ClientConfig{
-		Endpoint:     c.Endpoint,
-		InsecureHTTP: c.InsecureHTTP,
-		Auth:         introspect.ClientSecretBasic{ID: c.Client.ID, Secret: secret},
-		Timeout:      c.timeout(),
-		Retries:      introspect.DefaultRetries,
-		MaxResponse:  c.MaxResponse,
-	}
-	if c.Retries != nil {
-		config.Retries = *c.Retries
-	}
-	client, err := introspect.NewClient(config)
-	if err != nil {
-		return nil, err
-	}
-	limit := c.MaxConcurrent
-	if limit == 0 {
-		limit = introspect.DefaultMaxConcurrent
-	}
-	return introspect.Limit(client, limit, c.timeout()), nil
 }
 
 func (c *Config) timeout() time.Duration {

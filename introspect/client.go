@@ -2,30 +2,40 @@ package introspect
 
 import (
 	"context"
-	"crypto/tls"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
-	"mime"
+	"maps"
 	"net"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"time"
 )
 
 // Client asks a remote introspection endpoint (RFC 7662 section 2.1). It follows no redirect, sends nothing of the
-// client's request but the token, and reads no more of an answer than it was told to. It is immutable and safe for
-// concurrent use.
+// client's request but the token, and reads no more of an answer than it was told to. It is safe for concurrent
+// use.
 type Client struct {
 	endpoint    string
-	auth        ClientAuth
+	auth        [2]ClientAuth
+	hint        string
+	parameters  url.Values
+	header      http.Header
 	httpClient  *http.Client
 	timeout     time.Duration
 	retries     int
 	maxResponse int64
 	now         func() time.Time
+
+	// way is which of the ways to sign in the authority accepts. Until that is known, the first one is used, and only
+	// whoever holds the mutex tries the other.
+	way     atomic.Int32
+	settled atomic.Bool
+	trying  sync.Mutex
 }
 
 // ClientConfig says whom a Client asks and how.
@@ -36,6 +46,15 @@ type ClientConfig struct {
 	InsecureHTTP bool
 	// Auth signs in at the endpoint. RFC 7662 section 2.1 demands that one does.
 	Auth ClientAuth
+	// OtherAuth, if set, is the same credentials written in another way. It is tried once, when Auth is refused for the
+	// first time, and kept if it is accepted.
+	OtherAuth ClientAuth
+	// Hint is the token_type_hint that is sent (RFC 7662 section 2.1). Empty: none.
+	Hint string
+	// EndpointParameters are added to the endpoint's query, and Parameters to the form.
+	EndpointParameters, Parameters url.Values
+	// Header is added to the request.
+	Header http.Header
 	// Timeout bounds a whole call, retries included. Default: 5 seconds.
 	Timeout time.Duration
 	// Retries is how often a call is repeated after a connection error, 502, 503 or 504, within Timeout.
@@ -63,14 +82,22 @@ func NewClient(config ClientConfig) (*Client, error) {
 	if config.Auth == nil {
 		return nil, errors.New("endpoint: no client authentication (RFC 7662 section 2.1): add 'client <id> <secret>'")
 	}
+	endpoint, err := withQuery(config.Endpoint, config.EndpointParameters)
+	if err != nil {
+		return nil, err
+	}
 	client := &Client{
-		endpoint:    config.Endpoint,
-		auth:        config.Auth,
+		endpoint:    endpoint,
+		auth:        [2]ClientAuth{config.Auth, config.OtherAuth},
+		hint:        config.Hint,
+		parameters:  config.Parameters,
+		header:      config.Header,
 		timeout:     config.Timeout,
 		retries:     config.Retries,
 		maxResponse: config.MaxResponse,
 		now:         config.Now,
 	}
+	client.settled.Store(config.OtherAuth == nil)
 	if client.timeout <= 0 {
 		client.timeout = DefaultTimeout
 	}
@@ -131,12 +158,66 @@ func isLoopback(host string) bool {
 	return host == "localhost" || net.ParseIP(host).IsLoopback()
 }
 
+// withQuery adds parameters to a URL, and leaves the query that it has as it is written.
+func withQuery(endpoint string, parameters url.Values) (string, error) {
+	if len(parameters) == 0 {
+		return endpoint, nil
+	}
+	parsed, err := url.Parse(endpoint)
+	if err != nil {
+		return "", errors.New("endpoint: not a URL")
+	}
+	if parsed.RawQuery != "" {
+		parsed.RawQuery += "&"
+	}
+	parsed.RawQuery += parameters.Encode()
+	return parsed.String(), nil
+}
+
 // Introspect asks the endpoint.
 func (c *Client) Introspect(ctx context.Context, token Token) (*Answer, error) {
 	ctx, cancel := context.WithTimeout(ctx, c.timeout)
 	defer cancel()
+	way := c.way.Load()
+	answer, err := c.askRepeatedly(ctx, token, way)
+	switch {
+	case c.settled.Load():
+		// A call that began before the other way was found has used the wrong one.
+		if found := c.way.Load(); found != way && errors.Is(err, ErrCredentials) {
+			return c.askRepeatedly(ctx, token, found)
+		}
+	case err == nil:
+		c.settled.Store(true)
+	case errors.Is(err, ErrCredentials):
+		return c.askInAnotherWay(ctx, token, err)
+	}
+	return answer, err
+}
+
+// askInAnotherWay finds out whether the authority accepts the credentials if they are written in the other way, once.
+func (c *Client) askInAnotherWay(ctx context.Context, token Token, refused error) (*Answer, error) {
+	c.trying.Lock()
+	defer c.trying.Unlock()
+	if c.settled.Load() {
+		if way := c.way.Load(); way != 0 {
+			return c.askRepeatedly(ctx, token, way)
+		}
+		return nil, refused
+	}
+	answer, err := c.askRepeatedly(ctx, token, 1)
+	switch {
+	case err == nil:
+		c.way.Store(1)
+		c.settled.Store(true)
+	case errors.Is(err, ErrCredentials):
+		c.settled.Store(true)
+	}
+	return answer, err
+}
+
+func (c *Client) askRepeatedly(ctx context.Context, token Token, way int32) (*Answer, error) {
 	for attempt := 0; ; attempt++ {
-		answer, again, err := c.ask(ctx, token)
+		answer, again, err := c.ask(ctx, token, c.auth[way])
 		if err == nil || !again || attempt == c.retries || ctx.Err() != nil {
 			return answer, err
 		}
@@ -144,21 +225,31 @@ func (c *Client) Introspect(ctx context.Context, token Token) (*Answer, error) {
 }
 
 // ask makes one call, and says whether it makes sense to repeat a failed one.
-func (c *Client) ask(ctx context.Context, token Token) (answer *Answer, again bool, err error) {
+func (c *Client) ask(ctx context.Context, token Token, auth ClientAuth) (answer *Answer, again bool, err error) {
 	// RFC 7662 section 2.1: parameters in the body, form-encoded.
-	form := url.Values{"token": {token.Value()}, "token_type_hint": {"access_token"}}
+	form := maps.Clone(c.parameters)
+	if form == nil {
+		form = make(url.Values)
+	}
+	form.Set("token", token.Value())
+	if c.hint != "" {
+		form.Set("token_type_hint", c.hint)
+	}
 	request, err := http.NewRequestWithContext(ctx, http.MethodPost, c.endpoint, nil)
 	if err != nil {
 		return nil, false, fmt.Errorf("%w: making the request", ErrUnavailable)
 	}
-	c.auth.Authenticate(request, form)
+	request.Header.Set("User-Agent", "portcullis")
+	for name, values := range c.header {
+		request.Header[name] = slices.Clone(values)
+	}
+	auth.Authenticate(request, form)
 	encoded := form.Encode()
 	request.Body = io.NopCloser(strings.NewReader(encoded))
 	request.GetBody = func() (io.ReadCloser, error) { return io.NopCloser(strings.NewReader(encoded)), nil }
 	request.ContentLength = int64(len(encoded))
 	request.Header.Set("Content-Type", "application/x-www-form-urlencoded")
 	request.Header.Set("Accept", "application/json")
-	request.Header.Set("User-Agent", "portcullis")
 
 	askedAt := c.now()
 	response, err := c.httpClient.Do(request)
@@ -174,98 +265,4 @@ func (c *Client) ask(ctx context.Context, token Token) (answer *Answer, again bo
 		return nil, false, fmt.Errorf("%w: more than %d bytes", ErrMalformed, c.maxResponse)
 	}
 	return c.read(response, body, askedAt)
-}
-
-// read judges a response by its status, type and body (RFC 7662 sections 2.2 and 2.3).
-func (c *Client) read(response *http.Response, body []byte, askedAt time.Time) (answer *Answer, again bool, err error) {
-	status := response.StatusCode
-	switch {
-	case status == http.StatusOK:
-		if !isJSON(response.Header.Get("Content-Type")) {
-			return nil, false, fmt.Errorf("%w: status 200 with a content type that is not JSON", ErrMalformed)
-		}
-		answer, err = ParseAnswer(body, askedAt)
-		return answer, false, err
-	case status == http.StatusUnauthorized || status == http.StatusForbidden:
-		return nil, false, fmt.Errorf("%w: status %d%s", ErrCredentials, status, errorCode(body))
-	case status == http.StatusBadRequest:
-		// The server knows of no introspection for tokens of this kind: to it the token is not active.
-		if errorCode(body) == errorCodes["unsupported_token_type"] {
-			return &Answer{AskedAt: askedAt, Source: Miss}, false, nil
-		}
-		return nil, false, fmt.Errorf("%w: status 400%s", ErrMalformed, errorCode(body))
-	case status == http.StatusTooManyRequests:
-		return nil, false, fmt.Errorf("%w: status 429", ErrUnavailable)
-	case status == http.StatusBadGateway || status == http.StatusServiceUnavailable || status == http.StatusGatewayTimeout:
-		return nil, true, fmt.Errorf("%w: status %d", ErrUnavailable, status)
-	case status >= 500:
-		return nil, false, fmt.Errorf("%w: status %d", ErrUnavailable, status)
-	case status >= 300 && status < 400:
-		return nil, false, fmt.Errorf("%w: status %d, and redirects are not followed", ErrMalformed, status)
-	}
-	return nil, false, fmt.Errorf("%w: status %d", ErrMalformed, status)
-}
-
-// callError tells slowness from absence, and drops the URL, which may hold parameters that are nobody's business.
-func callError(ctx context.Context, doing string, err error) error {
-	if urlError, ok := errors.AsType[*url.Error](err); ok {
-		err = urlError.Err
-	}
-	var netError net.Error
-	switch {
-	case errors.Is(ctx.Err(), context.Canceled):
-		return fmt.Errorf("%s: %w", doing, context.Canceled)
-	case errors.Is(err, context.DeadlineExceeded), errors.As(err, &netError) && netError.Timeout():
-		return fmt.Errorf("%w: %s", ErrTimeout, doing)
-	}
-	return fmt.Errorf("%w: %s: %s", ErrUnavailable, doing, cause(err))
-}
-
-// cause names what went wrong on the connection, from the errors that hold nothing of what the authority sent.
-func cause(err error) string {
-	var (
-		operation   *net.OpError
-		certificate *tls.CertificateVerificationError
-	)
-	switch {
-	case errors.As(err, &certificate):
-		return certificate.Error()
-	case errors.As(err, &operation):
-		return operation.Error()
-	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
-		return "connection closed"
-	}
-	return "no HTTP response"
-}
-
-// isJSON accepts what calls itself JSON, and an answer that says nothing of its type.
-func isJSON(contentType string) bool {
-	if contentType == "" {
-		return true
-	}
-	mediaType, _, err := mime.ParseMediaType(contentType)
-	return err == nil && (mediaType == "application/json" || strings.HasSuffix(mediaType, "+json"))
-}
-
-// errorCodes are the codes of RFC 6749 section 5.2, RFC 6750 section 3.1 and RFC 7009 section 2.2.1 as they are shown
-// in an error text. Nothing else that an authority sends is repeated.
-var errorCodes = map[string]string{
-	"invalid_request":        " (invalid_request)",
-	"invalid_client":         " (invalid_client)",
-	"invalid_grant":          " (invalid_grant)",
-	"unauthorized_client":    " (unauthorized_client)",
-	"unsupported_grant_type": " (unsupported_grant_type)",
-	"invalid_scope":          " (invalid_scope)",
-	"invalid_token":          " (invalid_token)",
-	"insufficient_scope":     " (insufficient_scope)",
-	"unsupported_token_type": " (unsupported_token_type)",
-}
-
-func errorCode(body []byte) string {
-	var members map[string]any
-	if json.Unmarshal(body, &members) != nil {
-		return ""
-	}
-	code, _ := members["error"].(string)
-	return errorCodes[code]
 }

@@ -5,6 +5,7 @@ import (
 	"encoding/base64"
 	"errors"
 	"io"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -27,6 +28,7 @@ func endpoint(t *testing.T, handler http.HandlerFunc, change ...func(*introspect
 	config := introspect.ClientConfig{
 		Endpoint: server.URL + "/introspect",
 		Auth:     introspect.ClientSecretBasic{ID: "gateway", Secret: "s3cret"},
+		Hint:     "access_token",
 	}
 	for _, c := range change {
 		c(&config)
@@ -103,6 +105,7 @@ func TestEveryAnswerOfAnAuthority(t *testing.T) {
 		"signed answer nobody asked for": {reply(200, "application/token-introspection+jwt", "e30.e30.x"), introspect.ErrMalformed, false, 1},
 		"B16 credentials refused":        {reply(401, "application/json", `{"error":"invalid_client"}`), introspect.ErrCredentials, false, 1},
 		"B16 refused in HTML":            {reply(403, "text/html", "<h1>canary-raw-answer</h1>"), introspect.ErrCredentials, false, 1},
+		"B16 refused with 400":           {reply(400, "application/json", `{"error":"invalid_client"}`), introspect.ErrCredentials, false, 1},
 		"bad request":                    {reply(400, "application/json", `{"error":"invalid_request"}`), introspect.ErrMalformed, false, 1},
 		"bad request with its own words": {reply(400, "application/json", `{"error":"canary-raw-answer"}`), introspect.ErrMalformed, false, 1},
 		"bad request without words":      {reply(400, "", ""), introspect.ErrMalformed, false, 1},
@@ -141,6 +144,134 @@ func TestEveryAnswerOfAnAuthority(t *testing.T) {
 			assert.Equal(t, test.active, answer.Active)
 		})
 	}
+}
+
+func TestEveryWayToSignIn(t *testing.T) {
+	for name, test := range map[string]struct {
+		auth          introspect.ClientAuth
+		authorization string
+		form          url.Values // beside the token
+	}{
+		"C04 basic":     {introspect.ClientSecretBasic{ID: "g:w", Secret: "a+b"}, "g%3Aw:a%2Bb", nil},
+		"C04 raw basic": {introspect.ClientSecretBasic{ID: "gw", Secret: "a+b:%", Raw: true}, "gw:a+b:%", nil},
+		"C03 post":      {introspect.ClientSecretPost{ID: "gw", Secret: "a+b&c"}, "", url.Values{"client_id": {"gw"}, "client_secret": {"a+b&c"}}},
+		"C03 bearer":    {introspect.BearerToken("tok"), "Bearer tok", nil},
+		"none":          {introspect.NoAuth{}, "", nil},
+		"none, named":   {introspect.NoAuth{ID: "gw"}, "", url.Values{"client_id": {"gw"}}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			client := endpoint(t, func(w http.ResponseWriter, r *http.Request) {
+				assert.NoError(t, r.ParseForm())
+				want := url.Values{"token": {"t"}}
+				maps.Copy(want, test.form)
+				assert.Equal(t, want, r.PostForm, "C05: nothing else")
+				got := r.Header.Get("Authorization")
+				if id, secret, ok := r.BasicAuth(); ok {
+					got = id + ":" + secret
+				}
+				assert.Equal(t, test.authorization, got)
+				reply(200, "application/json", `{"active":true}`)(w, r)
+			}, func(c *introspect.ClientConfig) { c.Auth, c.Hint = test.auth, "" })
+			_, err := client.Introspect(t.Context(), introspect.NewToken("t"))
+			require.NoError(t, err)
+		})
+	}
+}
+
+func TestFurtherParametersAndHeaders(t *testing.T) {
+	client := endpoint(t, func(w http.ResponseWriter, r *http.Request) {
+		assert.Equal(t, "a=1&key=s3cret", r.URL.RawQuery)
+		assert.Equal(t, []string{"x", "y"}, r.Header["X-Tenant"])
+		body, err := io.ReadAll(r.Body)
+		assert.NoError(t, err)
+		form, err := url.ParseQuery(string(body))
+		assert.NoError(t, err)
+		assert.Equal(t, url.Values{"token": {"t"}, "token_type_hint": {"access_token"}, "realm": {"a", "b"}}, form)
+		w.WriteHeader(http.StatusTeapot)
+	}, func(c *introspect.ClientConfig) {
+		c.Endpoint += "?a=1"
+		c.EndpointParameters = url.Values{"key": {"s3cret"}}
+		c.Parameters = url.Values{"realm": {"a", "b"}}
+		c.Header = http.Header{"X-Tenant": {"x", "y"}}
+	})
+	for range 2 { // what one call adds the next does not see
+		_, err := client.Introspect(t.Context(), introspect.NewToken("t"))
+		require.ErrorIs(t, err, introspect.ErrMalformed)
+		assert.NotContains(t, err.Error(), "s3cret")
+	}
+}
+
+// Half of all servers decode Basic credentials, half do not, and only a refusal tells which half this one belongs to.
+func TestTheEncodingOfBasicIsFoundOnce(t *testing.T) {
+	const secret = "p@ss:w+rd/é%"
+	wants := func(accepted string, status int, body string, calls *atomic.Int32) http.HandlerFunc {
+		return func(w http.ResponseWriter, r *http.Request) {
+			calls.Add(1)
+			if _, sent, _ := r.BasicAuth(); sent != accepted {
+				reply(status, "application/json", body)(w, r)
+				return
+			}
+			reply(200, "application/json", `{"active":true}`)(w, r)
+		}
+	}
+	for name, test := range map[string]struct {
+		accepted string
+		status   int
+		body     string
+		first    int32 // calls that the first token needs
+		then     int32 // and each further one
+		works    bool
+	}{
+		"form":                       {url.QueryEscape(secret), 401, "", 1, 1, true},
+		"raw, 401":                   {secret, 401, "", 2, 1, true},
+		"raw, 403 in HTML":           {secret, 403, "<html>", 2, 1, true},
+		"raw, 400 invalid_client":    {secret, 400, `{"error":"invalid_client"}`, 2, 1, true},
+		"raw, 400 of another reason": {secret, 400, `{"error":"invalid_request"}`, 1, 1, false},
+		"neither":                    {"another secret", 401, "", 2, 1, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var calls atomic.Int32
+			client := endpoint(t, wants(test.accepted, test.status, test.body, &calls), func(c *introspect.ClientConfig) {
+				c.Auth = introspect.ClientSecretBasic{ID: "gw", Secret: secret}
+				c.OtherAuth = introspect.ClientSecretBasic{ID: "gw", Secret: secret, Raw: true}
+			})
+			want := test.first
+			for range 3 {
+				calls.Store(0)
+				_, err := client.Introspect(t.Context(), introspect.NewToken("t"))
+				assert.Equal(t, test.works, err == nil, "%v", err)
+				assert.Equal(t, want, calls.Load())
+				want = test.then
+			}
+		})
+	}
+	t.Run("concurrently", func(t *testing.T) {
+		var calls, refused atomic.Int32
+		handler := wants(secret, 401, "", &calls)
+		client := endpoint(t, func(w http.ResponseWriter, r *http.Request) {
+			if _, sent, _ := r.BasicAuth(); sent != secret {
+				refused.Add(1)
+			}
+			handler(w, r)
+		}, func(c *introspect.ClientConfig) {
+			c.Auth = introspect.ClientSecretBasic{ID: "gw", Secret: secret}
+			c.OtherAuth = introspect.ClientSecretBasic{ID: "gw", Secret: secret, Raw: true}
+		})
+		results := make(chan error, 20)
+		for range 20 {
+			go func() {
+				_, err := client.Introspect(context.Background(), introspect.NewToken("t"))
+				results <- err
+			}()
+		}
+		for range 20 {
+			require.NoError(t, <-results, "nobody is refused because the encoding was being found")
+		}
+		assert.LessOrEqual(t, refused.Load(), int32(20))
+	})
+	assert.False(t, introspect.ClientSecretBasic{ID: "a.b-c_d~", Secret: "A0"}.Distinct())
+	assert.True(t, introspect.ClientSecretBasic{ID: "a", Secret: "b c"}.Distinct())
+	assert.True(t, introspect.ClientSecretBasic{ID: "a:b", Secret: "c"}.Distinct())
 }
 
 func hangUp(w http.ResponseWriter, _ *http.Request) {

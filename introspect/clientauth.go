@@ -16,9 +16,50 @@ type ClientAuth interface {
 type ClientSecretBasic struct {
 	ID     string
 	Secret string
+	// Raw leaves both parts as they are, for the many servers that do not decode them.
+	Raw bool
 }
 
 // Authenticate sets the Authorization header.
 func (c ClientSecretBasic) Authenticate(request *http.Request, _ url.Values) {
+	if c.Raw {
+		request.SetBasicAuth(c.ID, c.Secret)
+		return
+	}
 	request.SetBasicAuth(url.QueryEscape(c.ID), url.QueryEscape(c.Secret))
+}
+
+// Distinct says whether encoding makes a difference for these credentials.
+func (c ClientSecretBasic) Distinct() bool {
+	return url.QueryEscape(c.ID) != c.ID || url.QueryEscape(c.Secret) != c.Secret
+}
+
+// ClientSecretPost sends the credentials in the body (RFC 6749 section 2.3.1).
+type ClientSecretPost struct {
+	ID     string
+	Secret string
+}
+
+// Authenticate sets the parameters client_id and client_secret.
+func (c ClientSecretPost) Authenticate(_ *http.Request, form url.Values) {
+	form.Set("client_id", c.ID)
+	form.Set("client_secret", c.Secret)
+}
+
+// BearerToken presents an access token of the gateway's own (RFC 7662 section 2.1).
+type BearerToken string
+
+// Authenticate sets the Authorization header.
+func (t BearerToken) Authenticate(request *http.Request, _ url.Values) {
+	request.Header.Set("Authorization", "Bearer "+string(t))
+}
+
+// NoAuth sends no credentials, only the id of a client, if it has one.
+type NoAuth struct{ ID string }
+
+// Authenticate sets the parameter client_id.
+func (n NoAuth) Authenticate(_ *http.Request, form url.Values) {
+	if n.ID != "" {
+		form.Set("client_id", n.ID)
+	}
 }
