@@ -86,9 +86,9 @@ func TestReload(t *testing.T) {
 			refused := g.load(t, bad)
 			require.Equal(t, http.StatusBadRequest, refused.Status)
 			assert.NotContains(t, refused.Body, gatewaySecret)
-			assert.Equal(t, http.StatusOK, g.getAgain(t, "/", token).Status)
+			assert.Equal(t, http.StatusOK, g.get(t, "/", token).Status)
 			assert.Len(t, as.asked(token), once)
-			assert.Equal(t, http.StatusUnauthorized, g.getAgain(t, "/", "").Status)
+			assert.Equal(t, http.StatusUnauthorized, g.get(t, "/", "").Status)
 		})
 	}
 	t.Run("and a good one after it works", func(t *testing.T) {

@@ -28,19 +28,6 @@ func (g *gateway) get(t *testing.T, path, token string) *testgateway.Reply {
 	return testgateway.Send(t, g.request(t, t.Context(), path, token))
 }
 
-// getAgain asks the site for a path until there is a reply: where Caddy could not start some server of a configuration,
-// it resets the connections that another one of the same configuration has accepted meanwhile, with or without us.
-func (g *gateway) getAgain(t *testing.T, path, token string) *testgateway.Reply {
-	t.Helper()
-	for deadline := time.Now().Add(patience); ; {
-		got, err := testgateway.Try(g.request(t, t.Context(), path, token))
-		if err == nil {
-			return got
-		}
-		require.True(t, time.Now().Before(deadline), err)
-	}
-}
-
 // send starts to ask the site for a path, and returns where the reply will be. If there is none, it is nil.
 func (g *gateway) send(t *testing.T, ctx context.Context, path, token string) <-chan *testgateway.Reply {
 	t.Helper()

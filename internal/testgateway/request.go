@@ -3,10 +3,12 @@ package testgateway
 import (
 	"encoding/base64"
 	"encoding/json"
+	"errors"
 	"io"
 	"net/http"
 	"net/url"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -96,11 +98,32 @@ func Basic(id, secret string) string {
 
 // Try sends a request. Unlike Send, it may be called by any goroutine.
 func Try(request *http.Request) (*Reply, error) {
-	response, err := client.Do(request)
-	if err != nil {
-		return nil, err
+	for attempt := 1; ; attempt++ {
+		response, err := client.Do(request)
+		if err == nil {
+			return Read(response)
+		}
+		if !errors.Is(err, syscall.ECONNRESET) || attempt == attempts || !rewind(request) {
+			return nil, err
+		}
 	}
-	return Read(response)
+}
+
+// attempts is how often a request is sent at most. While Caddy goes from one configuration to another it resets a few
+// of the connections that it has just accepted, with or without this plugin, and a client asks again.
+const attempts = 5
+
+// rewind makes a request ready to be sent again, if it can be.
+func rewind(request *http.Request) bool {
+	if request.Body == nil {
+		return true
+	}
+	if request.GetBody == nil {
+		return false
+	}
+	body, err := request.GetBody()
+	request.Body = body
+	return err == nil
 }
 
 // Send sends a request and returns the reply.
