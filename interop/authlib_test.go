@@ -65,6 +65,12 @@ func TestWhatAuthlibSaysOfATokenCounts(t *testing.T) {
 			status: http.StatusOK,
 			told:   map[string]string{"Remote-Client": app, "Remote-Scope": "orders:read"},
 		},
+		"C04 Authlib does not decode the gateway's credentials, which is found out": {
+			path:   "/strange",
+			token:  issued("orders:read"),
+			status: http.StatusOK,
+			told:   map[string]string{"Remote-Client": app, "Remote-Scope": "orders:read"},
+		},
 		"J09 J11 no scope, no header": {
 			token:  issued(""),
 			status: http.StatusOK,

@@ -19,6 +19,11 @@ const caddyfile = `{
 		endpoint {$AUTHLIB}/oauth/introspect
 		client gateway {env.GATEWAY_SECRET}
 	}
+	introspect strange {
+		endpoint {$AUTHLIB}/oauth/introspect
+		client gateway-2 {env.STRANGE_SECRET}
+		cache off
+	}
 	introspect mistaken {
 		endpoint {$AUTHLIB}/oauth/introspect
 		client gateway {env.WRONG_SECRET}
@@ -36,6 +41,7 @@ http://localhost:{$PORT} {
 		audience https://orders.example.com
 	}
 	introspect /remembered remembering
+	introspect /strange strange
 	introspect /mistaken mistaken
 	reverse_proxy {$BACKEND}
 }
@@ -58,10 +64,12 @@ func startGateway(t *testing.T, authority *authlib) *gateway {
 		"BACKEND="+backend.Address,
 		"GATEWAY_SECRET="+gatewaySecret,
 		"PORT="+port,
+		"STRANGE_SECRET="+strangeSecret,
 		"WRONG_SECRET="+wrongSecret,
 	)
 	process.GuardClient("gateway", gatewaySecret)
 	process.GuardClient("gateway", wrongSecret)
+	process.GuardClient("gateway-2", strangeSecret)
 	return &gateway{Gateway: process, url: "http://localhost:" + port, backend: backend}
 }
 

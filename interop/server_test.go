@@ -21,6 +21,8 @@ const python = "/usr/bin/python3"
 // The clients that authlib/server.py knows.
 const (
 	gatewaySecret = "gateway-secret_0.1~authlib"
+	// strangeSecret has everything that the two ways to write Basic credentials write differently.
+	strangeSecret = "p@ss w+rd/é%:& "
 	app           = "orders-app"
 	appSecret     = "orders-app-secret"
 )
