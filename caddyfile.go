@@ -29,7 +29,7 @@ func init() {
 // notInThisBuild are the subdirectives of `introspect` that a later build has, in a site block or a global option.
 var notInThisBuild = map[string]bool{
 	"require": true, "acr": true, "max_age": true, "fresh": true,
-	"resource": true, "resource_metadata": true, "dpop": true, "mtls": true, "preflight": true, "observe": true,
+	"resource": true, "resource_metadata": true, "dpop": true, "mtls": true,
 	"token_from": true, "phantom_token": true,
 	"end_at_expiry": true, "try_each": true,
 	"issuer": true, "client_key": true, "assertion_audience": true, "bearer_from": true, "token_prefix": true, "jwt_response": true, "answer": true, "breaker": true, "unknown_tokens": true,
@@ -54,6 +54,8 @@ func unrecognized(d *caddyfile.Dispenser, later map[string]bool) error {
 //		audience    <aud>...
 //		claim       <path> [<value>...]
 //		optional
+//		preflight
+//		observe
 //		identity    remote|x_forwarded|x_auth_request|none
 //		copy_claims <claim>[><Header>]...
 //		claim_encoding percent|base64url|utf8
@@ -141,6 +143,10 @@ func (h *Handler) parseOption(d *caddyfile.Dispenser) error {
 		return nil
 	case "optional":
 		return parseFlag(d, &h.Optional)
+	case "preflight":
+		return parseFlag(d, &h.Preflight)
+	case "observe":
+		return parseFlag(d, &h.Observe)
 	case "identity":
 		var preset string
 		if err := parseText(d, &preset); err != nil {

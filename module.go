@@ -2,6 +2,7 @@
 package portcullis
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net/http"
@@ -65,6 +66,13 @@ type Handler struct {
 	Audience []string `json:"audience,omitempty"`
 	// Pass requests without a token on, without identity. A bad token is still refused.
 	Optional bool `json:"optional,omitempty"`
+	// Pass true CORS preflights on without a token: OPTIONS with `Origin` and `Access-Control-Request-Method`, and
+	// without a body. A browser sends them without credentials.
+	Preflight bool `json:"preflight,omitempty"`
+	// Decide and log, but never refuse: to see what would happen before it does. Forged identity headers are removed,
+	// the token stays on the request, identity is told only where the decision would allow the request, and a request
+	// waits for an authority for at most one second.
+	Observe bool `json:"observe,omitempty"`
 
 	// The headers in which the backend learns who came: `remote` (Remote-User, -Name, -Email, -Groups, -Client,
 	// -Scope), `x_forwarded` (X-Forwarded-User, -Preferred-Username, -Email, -Groups), `x_auth_request` (the same
@@ -165,30 +173,60 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 	visit := visitOf(r)
 	h.app.Protected().Strip(r, visit.told)
 
-	credential, err := visit.takeToken(r, h.authority.MaxToken, h.PassToken)
-	if errors.Is(err, bearer.ErrNoToken) && h.Optional {
-		visit.log(outcomeAnonymous)
+	outcome, refused := h.decide(r, visit)
+	if h.Observe {
+		visit.observe(outcome, refused)
 		return next.ServeHTTP(w, r)
 	}
-	if err != nil {
-		return h.refuse(w, visit, tokenRefusal(err))
+	if refused != nil {
+		return h.refuse(w, visit, *refused)
+	}
+	visit.log(outcome)
+	return next.ServeHTTP(w, r)
+}
+
+// decide tells how the visit ends, and why if the request is refused.
+func (h *Handler) decide(r *http.Request, visit *visit) (outcome, *refusal) {
+	credential, err := visit.takeToken(r, h.authority.MaxToken, h.PassToken || h.Observe)
+	switch {
+	case err == nil:
+	case errors.Is(err, bearer.ErrNoToken) && h.Preflight && isPreflight(r):
+		return outcomePreflight, nil
+	case errors.Is(err, bearer.ErrNoToken) && h.Optional:
+		return outcomeAnonymous, nil
+	default:
+		return tokenRefusal(err).end()
 	}
 
-	answer, err := visit.ask(r.Context(), h.authority, credential)
+	ctx := r.Context()
+	if h.Observe {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, observedFor)
+		defer cancel()
+	}
+	answer, err := visit.ask(ctx, h.authority, credential)
 	if err != nil {
-		return h.refuse(w, visit, h.authorityRefusal(r.Context(), err))
+		return h.authorityRefusal(r.Context(), err).end()
 	}
 
 	verdict := h.rules.Judge(answer, time.Now(), credential.Scheme == bearer.SchemeDPoP)
 	if verdict.Outcome != policy.Allowed {
-		return h.refuse(w, visit, verdictRefusal(verdict))
+		return verdictRefusal(verdict).end()
 	}
 
 	if err := visit.tell(r.Header, h.teller, answer); err != nil {
-		return h.refuse(w, visit, refusal{status: http.StatusForbidden, outcome: outcomeForbidden, reason: err.Error()})
+		return refusal{status: http.StatusForbidden, outcome: outcomeForbidden, reason: err.Error()}.end()
 	}
-	visit.log(outcomeAllowed)
-	return next.ServeHTTP(w, r)
+	return outcomeAllowed, nil
+}
+
+// observedFor is the longest that a request waits for an authority whose answer decides nothing.
+const observedFor = time.Second
+
+// isPreflight tells a CORS preflight from any other OPTIONS request.
+func isPreflight(r *http.Request) bool {
+	return r.Method == http.MethodOptions && r.ContentLength == 0 &&
+		len(r.Header["Origin"]) == 1 && len(r.Header["Access-Control-Request-Method"]) == 1
 }
 
 // Interface guards

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"slices"
@@ -230,6 +231,114 @@ func TestTwoDirectivesOnOneRequest(t *testing.T) {
 	status, _ = serve(first, first)
 	assert.Equal(t, 200, status)
 	assert.EqualValues(t, 1, g.calls.Load()-before, "one request asks one authority once, whatever is remembered")
+}
+
+// run passes a request through a handler and returns the status, or 0 if it reached the end of the chain.
+func run(t *testing.T, handler *portcullis.Handler, method string, header http.Header, check func(*http.Request)) (int, http.Header) {
+	t.Helper()
+	r := httptest.NewRequest(method, "/", nil)
+	r.Header = header
+	w := httptest.NewRecorder()
+	err := handler.ServeHTTP(w, prepare(r, w), caddyhttp.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) error {
+		if check != nil {
+			check(r)
+		}
+		return nil
+	}))
+	if handlerError, ok := errors.AsType[caddyhttp.HandlerError](err); ok {
+		return handlerError.StatusCode, w.Header()
+	}
+	require.NoError(t, err)
+	return 0, w.Header()
+}
+
+func TestPreflight(t *testing.T) {
+	preflight := func(change map[string][]string) http.Header {
+		header := http.Header{"Origin": {"https://app.example.com"}, "Access-Control-Request-Method": {"PUT"}, "Remote-User": {"mallory"}}
+		maps.Copy(header, change)
+		return header
+	}
+	with, without := newGateway(t, `{"active":false}`, `,"preflight":true`), newGateway(t, `{"active":false}`, ``)
+	for name, test := range map[string]struct {
+		method string
+		header http.Header
+		status int
+	}{
+		"K01 a true one":                     {"OPTIONS", preflight(nil), 0},
+		"K02 with a token it is judged":      {"OPTIONS", preflight(map[string][]string{"Authorization": {"Bearer t"}}), 401},
+		"K02 with a malformed token":         {"OPTIONS", preflight(map[string][]string{"Authorization": {"Bearer"}}), 400},
+		"K02 another method":                 {"GET", preflight(nil), 401},
+		"K02 OPTIONS without Origin":         {"OPTIONS", preflight(map[string][]string{"Origin": nil}), 401},
+		"K02 OPTIONS that asks for nothing":  {"OPTIONS", preflight(map[string][]string{"Access-Control-Request-Method": nil}), 401},
+		"K02 plain OPTIONS":                  {"OPTIONS", http.Header{}, 401},
+		"K02 methods that are spelled alike": {"options", preflight(nil), 401},
+	} {
+		t.Run(name, func(t *testing.T) {
+			status, _ := run(t, with.Handler, test.method, test.header.Clone(), func(r *http.Request) {
+				assert.NotContains(t, r.Header, "Remote-User", "J01")
+			})
+			assert.Equal(t, test.status, status)
+			if test.status == 0 {
+				status, _ := run(t, without.Handler, test.method, test.header.Clone(), nil)
+				assert.Equal(t, 401, status, "without the option")
+			}
+		})
+	}
+}
+
+func TestObserveRefusesNobody(t *testing.T) {
+	for name, test := range map[string]struct {
+		answer, authorization, options string
+		user                           string
+		outcome                        string
+	}{
+		"allowed":       {`{"active":true,"username":"alice"}`, "Bearer t", ``, "alice", "allowed"},
+		"inactive":      {`{"active":false}`, "Bearer t", ``, "", "invalid_token"},
+		"scope missing": {`{"active":true,"username":"alice"}`, "Bearer t", `,"scope":["admin"]`, "", "insufficient_scope"},
+		"malformed":     {`{"active":true}`, "Bearer a b", ``, "", "invalid_request"},
+		"no token":      {`{"active":true}`, "", ``, "", "no_token"},
+		"fault":         {`nonsense`, "Bearer t", ``, "", "misconfigured"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			g := newGateway(t, test.answer, `,"observe":true`+test.options)
+			header := http.Header{"Remote-User": {"mallory"}}
+			if test.authorization != "" {
+				header.Set("Authorization", test.authorization)
+			}
+			status, answered := run(t, g.Handler, "GET", header, func(r *http.Request) {
+				assert.Equal(t, test.user, r.Header.Get("Remote-User"), "identity is told only where the request would pass")
+				assert.Equal(t, test.authorization, r.Header.Get("Authorization"), "the token stays")
+				extra := r.Context().Value(caddyhttp.ExtraLogFieldsCtxKey)
+				assert.Contains(t, fmt.Sprintf("%+v", extra), "would_be_"+test.outcome)
+			})
+			assert.Zero(t, status)
+			assert.Empty(t, answered, "the response is the backend's alone")
+		})
+	}
+}
+
+func TestObserveDoesNotWaitLong(t *testing.T) {
+	release := make(chan struct{})
+	authority := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { <-release }))
+	defer authority.Close()
+	defer close(release)
+	handler, err := provision(t, ``, fmt.Sprintf(`{"authority":{"endpoint":%q,"client":{"id":"gw","secret":"s"},"timeout":"1h"},"observe":true}`, authority.URL))
+	require.NoError(t, err)
+	reached := false
+	status, _ := run(t, handler, "GET", http.Header{"Authorization": {"Bearer t"}}, func(*http.Request) { reached = true })
+	assert.Zero(t, status)
+	assert.True(t, reached)
+}
+
+func TestPassToken(t *testing.T) {
+	for options, passes := range map[string]bool{``: false, `,"pass_token":true`: true} {
+		g := newGateway(t, `{"active":true}`, options)
+		status, _ := run(t, g.Handler, "GET", http.Header{"Authorization": {"Bearer t"}}, func(r *http.Request) {
+			_, has := r.Header["Authorization"]
+			assert.Equal(t, passes, has, "J13")
+		})
+		assert.Zero(t, status)
+	}
 }
 
 func TestAClientThatHangsUpIsNobodysFault(t *testing.T) {

@@ -19,6 +19,7 @@ type outcome string
 const (
 	outcomeAllowed           outcome = "allowed"
 	outcomeAnonymous         outcome = "anonymous"
+	outcomePreflight         outcome = "preflight"
 	outcomeNoToken           outcome = "no_token"
 	outcomeInvalidRequest    outcome = "invalid_request"
 	outcomeInvalidToken      outcome = "invalid_token"
@@ -43,6 +44,9 @@ type refusal struct {
 	// reason is for the operator, and holds nothing of the token.
 	reason string
 }
+
+// end ends the visit with the refusal.
+func (r refusal) end() (outcome, *refusal) { return r.outcome, &r }
 
 // statusClientClosedRequest is what Caddy uses where the client did not wait for an answer.
 const statusClientClosedRequest = 499
@@ -92,7 +96,7 @@ func (h *Handler) authorityRefusal(ctx context.Context, err error) refusal {
 		refused.reason = fmt.Sprintf("authority %s, client %s: %v", h.authority.Label, h.authority.Client, err)
 	}
 	switch {
-	case errors.Is(err, introspect.ErrTimeout):
+	case errors.Is(err, introspect.ErrTimeout), errors.Is(err, context.DeadlineExceeded):
 		refused.status, refused.outcome = http.StatusGatewayTimeout, outcomeUnavailable
 	case errors.Is(err, introspect.ErrCredentials), errors.Is(err, introspect.ErrMalformed):
 		refused.status, refused.outcome = http.StatusBadGateway, outcomeMisconfigured
@@ -106,10 +110,7 @@ func (h *Handler) authorityRefusal(ctx context.Context, err error) refusal {
 // that are set here.
 func (h *Handler) refuse(w http.ResponseWriter, v *visit, refused refusal) error {
 	v.log(refused.outcome)
-	v.code, v.description = refused.code, refused.reason
-	if v.code == "" {
-		v.code = string(refused.outcome)
-	}
+	v.explain(refused)
 	header := w.Header()
 	header.Set("Cache-Control", "no-store")
 	if refused.retry {

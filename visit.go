@@ -114,6 +114,26 @@ func (v *visit) log(outcome outcome) {
 	}
 }
 
+// explain keeps why a request is refused, for the placeholders.
+func (v *visit) explain(refused refusal) {
+	v.code, v.description = refused.code, refused.reason
+	if v.code == "" {
+		v.code = string(refused.outcome)
+	}
+}
+
+// observe writes into the access log how the visit would have ended, and with which status if not well.
+func (v *visit) observe(would outcome, refused *refusal) {
+	v.log("would_be_" + would)
+	if refused == nil {
+		return
+	}
+	v.explain(*refused)
+	if v.fields != nil {
+		v.fields.Set(zap.Int("introspect_status", refused.status))
+	}
+}
+
 const placeholderPrefix = "http.introspect."
 
 // placeholder answers for everything that begins with http.introspect., since Caddy would send an unknown placeholder
