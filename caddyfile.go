@@ -3,6 +3,7 @@ package portcullis
 import (
 	"encoding/json"
 	"maps"
+	"net/http"
 	"slices"
 	"strings"
 
@@ -30,7 +31,7 @@ func init() {
 var notInThisBuild = map[string]bool{
 	"require": true, "acr": true, "max_age": true, "fresh": true,
 	"resource": true, "resource_metadata": true, "dpop": true, "mtls": true,
-	"token_from": true, "phantom_token": true,
+	"phantom_token": true,
 	"end_at_expiry": true, "try_each": true,
 	"issuer": true, "client_key": true, "assertion_audience": true, "bearer_from": true, "token_prefix": true, "jwt_response": true, "answer": true, "breaker": true, "unknown_tokens": true,
 	"transport": true, "events": true,
@@ -56,6 +57,7 @@ func unrecognized(d *caddyfile.Dispenser, later map[string]bool) error {
 //		optional
 //		preflight
 //		observe
+//		token_from  header [<name> [<scheme>]] | cookie <name> | query <name> | form <name>
 //		identity    remote|x_forwarded|x_auth_request|none
 //		copy_claims <claim>[><Header>]...
 //		claim_encoding percent|base64url|utf8
@@ -81,7 +83,7 @@ func (h *Handler) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	}
 	seen := make(once)
 	for nesting := d.Nesting(); d.NextBlock(nesting); {
-		if err := seen.check(d, slices.Concat(repeatableAuthorityOptions, []string{"scope", "any_scope", "audience", "claim", "copy_claims"})...); err != nil {
+		if err := seen.check(d, slices.Concat(repeatableAuthorityOptions, []string{"scope", "any_scope", "audience", "claim", "copy_claims", "token_from"})...); err != nil {
 			return err
 		}
 		if err := h.parseOption(d); err != nil {
@@ -147,6 +149,8 @@ func (h *Handler) parseOption(d *caddyfile.Dispenser) error {
 		return parseFlag(d, &h.Preflight)
 	case "observe":
 		return parseFlag(d, &h.Observe)
+	case "token_from":
+		return h.parseTokenFrom(d)
 	case "identity":
 		var preset string
 		if err := parseText(d, &preset); err != nil {
@@ -183,6 +187,40 @@ func (h *Handler) parseOption(d *caddyfile.Dispenser) error {
 		h.Authority = new(authority.Config)
 	}
 	return parseAuthorityLine(d, h.Authority)
+}
+
+func (h *Handler) parseTokenFrom(d *caddyfile.Dispenser) error {
+	arguments := d.RemainingArgs()
+	if len(arguments) == 0 || len(arguments) > 3 {
+		return d.ArgErr()
+	}
+	place := bearer.Place{In: bearer.Kind(arguments[0])}
+	if len(arguments) > 1 {
+		place.Name = arguments[1]
+	}
+	if len(arguments) > 2 {
+		place.Scheme = arguments[2]
+	}
+	h.TokenFrom = append(h.TokenFrom, place)
+	if err := h.TokenFrom.Check(); err != nil {
+		return d.Errf("token_from: %v", err)
+	}
+	if place.Shows() {
+		warnOfShownToken(d, place)
+	}
+	return nil
+}
+
+// warnOfShownToken tells the operator how to keep a token out of the access log, which hides Authorization and Cookie
+// by itself and nothing else.
+func warnOfShownToken(d *caddyfile.Dispenser, place bearer.Place) {
+	filter := "request>headers>" + http.CanonicalHeaderKey(place.Name) + " delete"
+	if place.In == bearer.InQuery {
+		filter = "request>uri query {\n\tdelete " + place.Name + "\n}"
+	}
+	caddy.Log().Named("caddyfile").Warn("the access log would show tokens: add to the site\n"+
+		"log {\n\tformat filter {\n\t\t"+strings.ReplaceAll(filter, "\n", "\n\t\t")+"\n\t}\n}",
+		zap.String("file", d.File()), zap.Int("line", d.Line()))
 }
 
 func (h *Handler) parseCopyClaims(d *caddyfile.Dispenser) error {

@@ -69,7 +69,7 @@ func TestWhatALaterBuildHasIsRefusedByName(t *testing.T) {
 	const global = "{\n\tintrospect {\n\t\tendpoint https://as.example.com/i\n\t\tclient gw {env.SECRET}\n\t}\n}\n"
 	for _, option := range []string{
 		`require "true"`, "acr x", "max_age 1m", "fresh 0s", "resource https://x",
-		"resource_metadata {\n\t\t\tx y\n\t\t}", "dpop required", "mtls required", "token_from cookie x",
+		"resource_metadata {\n\t\t\tx y\n\t\t}", "dpop required", "mtls required",
 		"phantom_token", "end_at_expiry off", "try_each",
 	} {
 		_, err := adapt(t, global+":80 {\n\tintrospect {\n\t\t"+option+"\n\t}\n}\n")

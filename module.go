@@ -74,6 +74,9 @@ type Handler struct {
 	// waits for an authority for at most one second.
 	Observe bool `json:"observe,omitempty"`
 
+	// Where the token is. Default: in the `Authorization` header, under the scheme `Bearer` or `DPoP`.
+	TokenFrom bearer.Places `json:"token_from,omitempty"`
+
 	// The headers in which the backend learns who came: `remote` (Remote-User, -Name, -Email, -Groups, -Client,
 	// -Scope), `x_forwarded` (X-Forwarded-User, -Preferred-Username, -Email, -Groups), `x_auth_request` (the same
 	// behind X-Auth-Request) or `none`. Default: `remote`.
@@ -93,6 +96,7 @@ type Handler struct {
 
 	app       *authority.App
 	authority *authority.Authority
+	places    bearer.Places
 	rules     policy.Rules
 	teller    *identity.Teller
 }
@@ -129,6 +133,12 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 		if err := bearer.CheckScope(scope); err != nil {
 			return fmt.Errorf("scope %q: %w", scope, err)
 		}
+	}
+	if h.places = h.TokenFrom; len(h.places) == 0 {
+		h.places = bearer.DefaultPlaces()
+	}
+	if err := h.places.Check(); err != nil {
+		return fmt.Errorf("token_from: %w", err)
 	}
 	if h.Realm == "" {
 		h.Realm = defaultRealm
@@ -182,12 +192,15 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 		return h.refuse(w, visit, *refused)
 	}
 	visit.log(outcome)
+	if in := visit.credential.In; in == bearer.InQuery || in == bearer.InCookie {
+		w = newPrivateWriter(w)
+	}
 	return next.ServeHTTP(w, r)
 }
 
 // decide tells how the visit ends, and why if the request is refused.
 func (h *Handler) decide(r *http.Request, visit *visit) (outcome, *refusal) {
-	credential, err := visit.takeToken(r, h.authority.MaxToken, h.PassToken || h.Observe)
+	credential, err := visit.takeToken(r, h.places, h.authority.MaxToken, h.PassToken || h.Observe)
 	switch {
 	case err == nil:
 	case errors.Is(err, bearer.ErrNoToken) && h.Preflight && isPreflight(r):

@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"slices"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -328,6 +329,60 @@ func TestObserveDoesNotWaitLong(t *testing.T) {
 	status, _ := run(t, handler, "GET", http.Header{"Authorization": {"Bearer t"}}, func(*http.Request) { reached = true })
 	assert.Zero(t, status)
 	assert.True(t, reached)
+}
+
+// RFC 6750 section 2.3, A13: shared caches know nothing of a token in a query or cookie.
+func TestResponsesToTokensFromQueryOrCookieArePrivate(t *testing.T) {
+	g := newGateway(t, `{"active":true}`, `,"token_from":[{"in":"header"},{"in":"query","name":"access_token"},{"in":"cookie","name":"session"}]`)
+	for name, test := range map[string]struct {
+		query    string
+		header   http.Header
+		backend  []string
+		expected []string
+	}{
+		"query":                  {"?access_token=t", nil, nil, []string{"private"}},
+		"cookie":                 {"", http.Header{"Cookie": {"session=t"}}, []string{"max-age=60"}, []string{"max-age=60, private"}},
+		"public goes":            {"?access_token=t", nil, []string{"public, max-age=60", "s-maxage=600"}, []string{"max-age=60, private"}},
+		"private stays":          {"?access_token=t", nil, []string{"Private, max-age=60"}, []string{"Private, max-age=60"}},
+		"private for some field": {"?access_token=t", nil, []string{`private="x"`}, []string{`private="x", private`}},
+		"no-store stays":         {"?access_token=t", nil, []string{"no-store"}, []string{"no-store"}},
+		"header":                 {"", http.Header{"Authorization": {"Bearer t"}}, []string{"public"}, []string{"public"}},
+	} {
+		for how, write := range map[string]func(http.ResponseWriter) error{
+			"WriteHeader": func(w http.ResponseWriter) error { w.WriteHeader(200); return nil },
+			"Write":       func(w http.ResponseWriter) error { _, err := w.Write([]byte("x")); return err },
+			"Flush":       func(w http.ResponseWriter) error { return http.NewResponseController(w).Flush() },
+			"ReadFrom":    func(w http.ResponseWriter) error { _, err := io.Copy(w, strings.NewReader("x")); return err },
+		} {
+			t.Run(name+" by "+how, func(t *testing.T) {
+				r := httptest.NewRequest("GET", "/"+test.query, nil)
+				maps.Copy(r.Header, test.header)
+				w := httptest.NewRecorder()
+				err := g.ServeHTTP(w, prepare(r, w), caddyhttp.HandlerFunc(func(w http.ResponseWriter, r *http.Request) error {
+					assert.Empty(t, r.URL.RawQuery, "A14")
+					assert.Empty(t, r.Header["Cookie"])
+					original := r.Context().Value(caddyhttp.OriginalRequestCtxKey).(http.Request)
+					assert.Empty(t, original.URL.RawQuery, "A14: nor where FastCGI and error routes look")
+					w.Header()["Cache-Control"] = test.backend
+					return write(w)
+				}))
+				require.NoError(t, err)
+				assert.Equal(t, test.expected, w.Result().Header["Cache-Control"])
+			})
+		}
+	}
+}
+
+func TestAFormThatIsTooLarge(t *testing.T) {
+	g := newGateway(t, `{"active":true}`, `,"token_from":[{"in":"form","name":"access_token"}]`)
+	r := httptest.NewRequest("POST", "/", strings.NewReader("access_token=t&x="+strings.Repeat("x", 1<<20)))
+	r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+	w := httptest.NewRecorder()
+	err := g.ServeHTTP(w, prepare(r, w), nil)
+	var handlerError caddyhttp.HandlerError
+	require.ErrorAs(t, err, &handlerError)
+	assert.Equal(t, 413, handlerError.StatusCode)
+	assert.Zero(t, g.calls.Load())
 }
 
 func TestPassToken(t *testing.T) {

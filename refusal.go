@@ -57,6 +57,13 @@ const retryAfter = "5"
 // tokenRefusal maps the ways in which a request can fail to present a token (RFC 6750 section 3.1).
 func tokenRefusal(err error) refusal {
 	refused := refusal{challenge: true, reason: err.Error()}
+	if errors.Is(err, bearer.ErrTooLarge) {
+		return refusal{status: http.StatusRequestEntityTooLarge, outcome: outcomeInvalidRequest, reason: err.Error()}
+	}
+	// What another handler says of the body, such as that it is longer than request_body allows.
+	if handlerError, ok := errors.AsType[caddyhttp.HandlerError](err); ok {
+		return refusal{status: handlerError.StatusCode, outcome: outcomeInvalidRequest, reason: "the body cannot be read"}
+	}
 	switch {
 	case errors.Is(err, bearer.ErrNoToken):
 		refused.status, refused.outcome, refused.scope = http.StatusUnauthorized, outcomeNoToken, true

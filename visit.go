@@ -3,6 +3,7 @@ package portcullis
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/http"
 	"strconv"
 	"strings"
@@ -25,9 +26,7 @@ type visit struct {
 	replacer *caddy.Replacer
 	fields   *caddyhttp.ExtraLogFields
 
-	taken      bool
 	credential bearer.Credential
-	tokenErr   error
 
 	// answer is what authority said last.
 	authority *authority.Authority
@@ -58,23 +57,30 @@ func visitOf(r *http.Request) *visit {
 	return v
 }
 
-// takeToken takes the token of the request, and out of it unless every directive keeps it there: a token is good for
-// everything that its client may do, at every backend of its authority.
-func (v *visit) takeToken(r *http.Request, maxToken int, keep bool) (bearer.Credential, error) {
-	if !v.taken {
-		v.taken = true
-		v.credential, v.tokenErr = bearer.FromAuthorization(r.Header, maxToken)
-	}
+// takeToken takes the token of the request out of the places where it may be, and out of the request unless it is to be
+// kept there: a token is good for everything that its client may do, at every backend of its authority. A directive
+// finds what an earlier one has taken, and no second one beside it.
+func (v *visit) takeToken(r *http.Request, places bearer.Places, maxToken int, keep bool) (bearer.Credential, error) {
+	found, err := places.Take(r, maxToken)
 	if !keep {
-		if !errors.Is(v.tokenErr, bearer.ErrNoToken) {
-			delete(r.Header, "Authorization")
+		places.Clean(r)
+		if original, ok := r.Context().Value(caddyhttp.OriginalRequestCtxKey).(http.Request); ok {
+			places.CleanURL(original.URL)
 		}
 		delete(r.Header, "Dpop")
 	}
-	if v.tokenErr == nil && len(v.credential.Token) > maxToken {
+	switch earlier := v.credential; {
+	case err != nil && !errors.Is(err, bearer.ErrNoToken):
+		return bearer.Credential{}, err
+	case earlier.Token == "":
+		v.credential = found
+		return found, err
+	case err == nil && found.In != bearer.InCookie && found.Token != earlier.Token:
+		return bearer.Credential{}, fmt.Errorf("%w: more than one token", bearer.ErrInvalidRequest)
+	case len(earlier.Token) > maxToken:
 		return bearer.Credential{}, bearer.ErrInvalidToken
 	}
-	return v.credential, v.tokenErr
+	return v.credential, nil
 }
 
 // ask asks an authority about the token, unless a directive before has asked it for this request, and keeps the answer

@@ -5,7 +5,6 @@ package bearer
 import (
 	"errors"
 	"fmt"
-	"net/http"
 	"strings"
 )
 
@@ -23,61 +22,63 @@ var (
 	ErrInvalidRequest = errors.New("malformed request for a protected resource")
 	// ErrInvalidToken means that what is presented cannot be a token of this authority (invalid_token).
 	ErrInvalidToken = errors.New("not an access token")
+	// ErrTooLarge means that the form in which a token may be is longer than anybody wants to look through.
+	ErrTooLarge = errors.New("the form is too large")
 )
 
-// Credential is an access token and the scheme under which it was presented.
+// Credential is an access token and how it was presented.
 type Credential struct {
+	// Scheme is SchemeDPoP where the token came under that scheme, else SchemeBearer.
 	Scheme string
 	Token  string
+	// In is the kind of place that the token was in.
+	In Kind
 }
 
-// FromAuthorization takes the token out of the Authorization header (RFC 6750 section 2.1). A token may have up to
-// maxToken bytes. It returns ErrNoToken if there is no header or one of another scheme, ErrInvalidRequest if there is
-// more than one header line or something other than exactly one token68 after the scheme, and ErrInvalidToken if the
-// token is too long. No error text repeats what was sent.
-func FromAuthorization(header http.Header, maxToken int) (Credential, error) {
-	lines := header["Authorization"]
+// fromHeader takes the token out of a header whose values begin with one of the schemes (RFC 6750 section 2.1), or are
+// bare tokens if there is none.
+func fromHeader(lines, schemes []string) (Credential, error) {
 	switch len(lines) {
 	case 0:
 		return Credential{}, ErrNoToken
 	case 1:
 	default:
 		// RFC 9110 section 5.3: not a list. Which of them the backend would believe nobody knows.
-		return Credential{}, fmt.Errorf("%w: more than one Authorization header", ErrInvalidRequest)
+		return Credential{}, fmt.Errorf("%w: more than one header line for the token", ErrInvalidRequest)
 	}
-	word, rest, _ := strings.Cut(strings.Trim(lines[0], " \t"), " ")
-	var scheme string
-	switch {
-	case strings.EqualFold(word, SchemeBearer):
-		scheme = SchemeBearer
-	case strings.EqualFold(word, SchemeDPoP):
-		scheme = SchemeDPoP
-	case hasSchemePrefix(word):
-		return Credential{}, fmt.Errorf("%w: no space after the scheme", ErrInvalidRequest)
-	default:
-		return Credential{}, ErrNoToken
+	value := strings.Trim(lines[0], " \t")
+	if len(schemes) == 0 {
+		return credential(SchemeBearer, value)
 	}
-	token := strings.TrimLeft(rest, " ")
+	word, rest, _ := strings.Cut(value, " ")
+	for _, scheme := range schemes {
+		if strings.EqualFold(word, scheme) {
+			return credential(scheme, strings.TrimLeft(rest, " "))
+		}
+		if isLookalike(word, scheme) {
+			return Credential{}, fmt.Errorf("%w: no space after the scheme", ErrInvalidRequest)
+		}
+	}
+	return Credential{}, ErrNoToken
+}
+
+// credential checks a token, which is a token68 wherever it was.
+func credential(scheme, token string) (Credential, error) {
 	switch {
 	case token == "":
 		return Credential{}, fmt.Errorf("%w: %s without a token", ErrInvalidRequest, scheme)
 	case !isToken68(token):
-		return Credential{}, fmt.Errorf("%w: what follows %s is not one token", ErrInvalidRequest, scheme)
-	case len(token) > maxToken:
-		return Credential{}, fmt.Errorf("%w: longer than %d bytes", ErrInvalidToken, maxToken)
+		return Credential{}, fmt.Errorf("%w: what is presented is not one token", ErrInvalidRequest)
+	case !strings.EqualFold(scheme, SchemeDPoP):
+		scheme = SchemeBearer
 	}
 	return Credential{Scheme: scheme, Token: token}, nil
 }
 
-// hasSchemePrefix catches "Bearer\ttoken", "Bearer,token" and their like: "Bearer" followed by what cannot be part of
-// a scheme's name (RFC 9110 section 5.6.2) was meant to be it.
-func hasSchemePrefix(word string) bool {
-	for _, scheme := range []string{SchemeBearer, SchemeDPoP} {
-		if len(word) > len(scheme) && strings.EqualFold(word[:len(scheme)], scheme) && !isTokenChar(word[len(scheme)]) {
-			return true
-		}
-	}
-	return false
+// isLookalike catches "Bearer\ttoken", "Bearer,token" and their like: a scheme followed by what cannot be part of a
+// scheme's name (RFC 9110 section 5.6.2) was meant to be it.
+func isLookalike(word, scheme string) bool {
+	return len(word) > len(scheme) && strings.EqualFold(word[:len(scheme)], scheme) && !isTokenChar(word[len(scheme)])
 }
 
 func isTokenChar(c byte) bool {
@@ -101,3 +102,6 @@ func isToken68(text string) bool {
 func isAlphanumeric(c byte) bool {
 	return 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9'
 }
+
+// authorizationSchemes are those that the Authorization header is read for where nobody says otherwise.
+var authorizationSchemes = []string{SchemeBearer, SchemeDPoP}

@@ -19,6 +19,11 @@ const (
 
 func authorization(lines ...string) http.Header { return http.Header{"Authorization": lines} }
 
+// fromAuthorization takes the token from where it is taken by default.
+func fromAuthorization(header http.Header, maxToken int) (bearer.Credential, error) {
+	return bearer.DefaultPlaces().Take(&http.Request{Header: header}, maxToken)
+}
+
 func TestFromAuthorizationTakesTheToken(t *testing.T) {
 	for _, tc := range []struct {
 		name, line, scheme, token string
@@ -43,9 +48,9 @@ func TestFromAuthorizationTakesTheToken(t *testing.T) {
 		{"A21 as long as allowed", "Bearer " + strings.Repeat("a", maxToken), bearer.SchemeBearer, strings.Repeat("a", maxToken)},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			credential, err := bearer.FromAuthorization(authorization(tc.line), maxToken)
+			credential, err := fromAuthorization(authorization(tc.line), maxToken)
 			require.NoError(t, err)
-			assert.Equal(t, bearer.Credential{Scheme: tc.scheme, Token: tc.token}, credential)
+			assert.Equal(t, bearer.Credential{Scheme: tc.scheme, Token: tc.token, In: bearer.InHeader}, credential)
 		})
 	}
 }
@@ -64,7 +69,7 @@ func TestFromAuthorizationTokenGrammarByteByByte(t *testing.T) {
 			{"in the middle", "a" + octet + "c", allowed},
 			{"at the end", "ab" + octet, allowed || c == '=' || c == ' ' || c == '\t'},
 		} {
-			credential, err := bearer.FromAuthorization(authorization("Bearer "+tc.token), maxToken)
+			credential, err := fromAuthorization(authorization("Bearer "+tc.token), maxToken)
 			if tc.allowed {
 				require.NoError(t, err, "A04 byte %#02x %s", c, tc.where)
 				require.Equal(t, strings.Trim(tc.token, " \t"), credential.Token, "A04 byte %#02x %s", c, tc.where)
@@ -152,7 +157,7 @@ func TestFromAuthorizationRefuses(t *testing.T) {
 		{"A21 DPoP too long", []string{"DPoP " + strings.Repeat("a", maxToken+1)}, bearer.ErrInvalidToken},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			credential, err := bearer.FromAuthorization(authorization(tc.lines...), maxToken)
+			credential, err := fromAuthorization(authorization(tc.lines...), maxToken)
 			require.ErrorIs(t, err, tc.want)
 			for _, other := range []error{bearer.ErrNoToken, bearer.ErrInvalidRequest, bearer.ErrInvalidToken} {
 				if other != tc.want { //nolint:errorlint // the sentinels themselves are compared
@@ -168,7 +173,7 @@ func TestFromAuthorizationRefuses(t *testing.T) {
 
 // Only the header called Authorization counts (A11, A19): everything else where a token may lie is for others to look at.
 func TestFromAuthorizationLooksNowhereElse(t *testing.T) {
-	_, err := bearer.FromAuthorization(http.Header{
+	_, err := fromAuthorization(http.Header{
 		"Proxy-Authorization":    {"Bearer " + good},
 		"X-Authorization":        {"Bearer " + good},
 		"Cookie":                 {"access_token=" + good},
@@ -179,7 +184,7 @@ func TestFromAuthorizationLooksNowhereElse(t *testing.T) {
 
 func TestFromAuthorizationLeavesTheHeaderAlone(t *testing.T) {
 	header := authorization("  bearer   " + good + " ")
-	_, err := bearer.FromAuthorization(header, maxToken)
+	_, err := fromAuthorization(header, maxToken)
 	require.NoError(t, err)
 	assert.Equal(t, authorization("  bearer   "+good+" "), header)
 }
@@ -205,7 +210,7 @@ func errorTexts(t testing.TB) string {
 		{"DPoP,"},
 		{"Bearer " + strings.Repeat("a", maxToken+1)},
 	} {
-		_, err := bearer.FromAuthorization(authorization(lines...), maxToken)
+		_, err := fromAuthorization(authorization(lines...), maxToken)
 		require.Error(t, err)
 		texts = append(texts, err.Error())
 	}
@@ -223,7 +228,7 @@ func FuzzFromAuthorization(f *testing.F) {
 	}
 	said := errorTexts(f)
 	f.Fuzz(func(t *testing.T, line string) {
-		credential, err := bearer.FromAuthorization(authorization(line), maxToken)
+		credential, err := fromAuthorization(authorization(line), maxToken)
 		want := presented.FindStringSubmatch(line)
 		if err == nil {
 			require.Regexp(t, token68, credential.Token)
@@ -248,7 +253,7 @@ func FuzzFromAuthorization(f *testing.F) {
 			}
 		}
 
-		_, err = bearer.FromAuthorization(authorization(line, line), maxToken)
+		_, err = fromAuthorization(authorization(line, line), maxToken)
 		require.ErrorIs(t, err, bearer.ErrInvalidRequest, "A06: two lines are never one token")
 	})
 }

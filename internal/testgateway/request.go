@@ -103,13 +103,14 @@ func Try(request *http.Request) (*Reply, error) {
 		if err == nil {
 			return Read(response)
 		}
-		if !errors.Is(err, syscall.ECONNRESET) || attempt == attempts || !rewind(request) {
+		unheard := errors.Is(err, syscall.ECONNRESET) || errors.Is(err, io.EOF)
+		if !unheard || attempt == attempts || !rewind(request) {
 			return nil, err
 		}
 	}
 }
 
-// attempts is how often a request is sent at most. While Caddy goes from one configuration to another it resets a few
+// attempts is how often a request is sent at most. While Caddy goes from one configuration to another it closes a few
 // of the connections that it has just accepted, with or without this plugin, and a client asks again.
 const attempts = 5
 
