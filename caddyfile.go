@@ -22,9 +22,32 @@ import (
 )
 
 func init() {
-	httpcaddyfile.RegisterHandlerDirective("introspect", parseIntrospect)
+	registerDirective("introspect", parseIntrospect)
 	httpcaddyfile.RegisterDirectiveOrder("introspect", httpcaddyfile.After, "basic_auth")
 	httpcaddyfile.RegisterGlobalOption("introspect", parseAuthorityOption)
+}
+
+// registerDirective registers a handler directive whose route stays one of its own. Caddy merges neighbouring routes with
+// the same matchers, and where that leaves a named route with a single one, it keeps only the first handler of it: a
+// directive that demands a token must not be among those that are lost. Routes of different groups are not merged.
+func registerDirective(name string, parse httpcaddyfile.UnmarshalHandlerFunc) {
+	httpcaddyfile.RegisterDirective(name, func(h httpcaddyfile.Helper) ([]httpcaddyfile.ConfigValue, error) {
+		if !h.Next() {
+			return nil, h.ArgErr()
+		}
+		matchers, err := h.ExtractMatcherSet()
+		if err != nil {
+			return nil, err
+		}
+		handler, err := parse(h)
+		if err != nil {
+			return nil, err
+		}
+		// Caddy names a group only where it sees two routes for it.
+		pair := append(h.NewRoute(matchers, handler), h.NewRoute(nil, handler)...)
+		h.GroupRoutes(pair)
+		return pair[:1], nil
+	})
 }
 
 // notInThisBuild are the subdirectives of `introspect` that a later build has, in a site block or a global option.

@@ -119,7 +119,12 @@ var authorityOptions = map[string]func(*caddyfile.Dispenser, *authority.Config) 
 	"basic_encoding": func(d *caddyfile.Dispenser, c *authority.Config) error {
 		return parseChoice(d, &c.BasicEncoding, "auto", "form", "raw")
 	},
-	"bearer":          func(d *caddyfile.Dispenser, c *authority.Config) error { return parseText(d, &c.Bearer) },
+	"bearer": func(d *caddyfile.Dispenser, c *authority.Config) error {
+		if !d.AllArgs(&c.Bearer) || c.Bearer == "" {
+			return d.Err("'bearer' takes one token")
+		}
+		return nil
+	},
 	"token_type_hint": func(d *caddyfile.Dispenser, c *authority.Config) error { return parseText(d, &c.TokenTypeHint) },
 	"param":           func(d *caddyfile.Dispenser, c *authority.Config) error { return parsePair(d, &c.Param) },
 	"endpoint_param":  func(d *caddyfile.Dispenser, c *authority.Config) error { return parsePair(d, &c.EndpointParam) },
@@ -217,8 +222,9 @@ func parseChoice(d *caddyfile.Dispenser, into *string, choices ...string) error 
 // parsePair parses a subdirective with a name and a value.
 func parsePair(d *caddyfile.Dispenser, into *[]authority.Pair) error {
 	var pair authority.Pair
+	option := d.Val()
 	if !d.AllArgs(&pair.Name, &pair.Value) {
-		return d.ArgErr()
+		return d.Errf("'%s' takes a name and a value", option) // which may be a secret
 	}
 	*into = append(*into, pair)
 	return nil

@@ -15,7 +15,7 @@ import (
 )
 
 func init() {
-	httpcaddyfile.RegisterHandlerDirective("authorization_server", parseAuthorizationServer)
+	registerDirective("authorization_server", parseAuthorizationServer)
 	httpcaddyfile.RegisterDirectiveOrder("authorization_server", httpcaddyfile.Before, "redir")
 	httpcaddyfile.RegisterGlobalOption("authorization_server", parseAuthorizationServerOption)
 }

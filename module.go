@@ -238,7 +238,7 @@ const observedFor = time.Second
 
 // isPreflight tells a CORS preflight from any other OPTIONS request.
 func isPreflight(r *http.Request) bool {
-	return r.Method == http.MethodOptions && r.ContentLength == 0 &&
+	return r.Method == http.MethodOptions && r.ContentLength == 0 && len(r.Header["Upgrade"]) == 0 &&
 		len(r.Header["Origin"]) == 1 && len(r.Header["Access-Control-Request-Method"]) == 1
 }
 

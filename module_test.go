@@ -61,6 +61,8 @@ func TestJSONConfigurationsThatAreRefused(t *testing.T) {
 		"header value with CR":        {authorities(`{"a":{"endpoint":"https://as.example.com/i","client":{"id":"a","secret":"b"},"request_header":[{"name":"X","value":"a\r\nb"}]}}`), `{}`, "request_header X"},
 		"unset parameter":             {authorities(`{"a":{"endpoint":"https://as.example.com/i","client":{"id":"a","secret":"b"},"param":[{"name":"x","value":"{env.PORTCULLIS_UNSET}"}]}}`), `{}`, "param x"},
 		"unset bearer":                {authorities(`{"a":{"endpoint":"https://as.example.com/i","bearer":"{env.PORTCULLIS_UNSET}"}}`), `{}`, "bearer"},
+		"null":                        {authorities(`{"a":null}`), `{}`, "is null"},
+		"memory too large":            {authorities(`{"a":{"endpoint":"https://as.example.com/i","client":{"id":"a","secret":"b"},"cache":{"memory":9000000000000000000}}}`), `{}`, "memory"},
 		"http endpoint":               {authorities(`{"a":{"endpoint":"http://as.example.com/i","client":{"id":"a","secret":"b"}}}`), `{}`, "must be https"},
 		"name is scope":               {authorities(`{"scope":` + good + `}`), `{}`, "not be 'scope'"},
 		"cache off and more":          {authorities(`{"a":{"endpoint":"https://as.example.com/i","client":{"id":"a","secret":"b"},"cache":{"off":true,"ttl":1}}}`), `{}`, "cache off"},
@@ -272,6 +274,7 @@ func TestPreflight(t *testing.T) {
 		"K02 OPTIONS without Origin":         {"OPTIONS", preflight(map[string][]string{"Origin": nil}), 401},
 		"K02 OPTIONS that asks for nothing":  {"OPTIONS", preflight(map[string][]string{"Access-Control-Request-Method": nil}), 401},
 		"K02 plain OPTIONS":                  {"OPTIONS", http.Header{}, 401},
+		"K02 one that asks for a tunnel":     {"OPTIONS", preflight(map[string][]string{"Connection": {"Upgrade"}, "Upgrade": {"websocket"}}), 401},
 		"K02 methods that are spelled alike": {"options", preflight(nil), 401},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -285,6 +288,43 @@ func TestPreflight(t *testing.T) {
 			}
 		})
 	}
+}
+
+// Whoever prints the variables of a request prints no token, and nobody takes the visit's place by its name.
+func TestTheVariablesOfARequestShowNoToken(t *testing.T) {
+	g := newGateway(t, `{"active":true}`, ``)
+	r := httptest.NewRequest("GET", "/", nil)
+	r.Header.Set("Authorization", "Bearer canary-token")
+	w := httptest.NewRecorder()
+	r = prepare(r, w)
+	require.NoError(t, g.ServeHTTP(w, r, caddyhttp.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) error {
+		vars := r.Context().Value(caddyhttp.VarsCtxKey).(map[string]any)
+		for name, value := range vars {
+			for _, format := range []string{"%v", "%+v", "%#v"} {
+				assert.NotContains(t, fmt.Sprintf(format, value), "canary", name)
+			}
+			replacer := r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer)
+			assert.NotContains(t, replacer.ReplaceAll("{http.vars."+name+"}", ""), "canary")
+		}
+		return nil
+	})))
+}
+
+// Of two authorities that name different users the first one counts, in the headers and in REMOTE_USER alike.
+func TestTwoAuthoritiesNameOneUser(t *testing.T) {
+	first, second := newGateway(t, `{"active":true,"username":"alice"}`, ``), newGateway(t, `{"active":true,"username":"bob","name":"Bob"}`, ``)
+	r := httptest.NewRequest("GET", "/", nil)
+	r.Header.Set("Authorization", "Bearer t")
+	w := httptest.NewRecorder()
+	r = prepare(r, w)
+	require.NoError(t, first.ServeHTTP(w, r, caddyhttp.HandlerFunc(func(w http.ResponseWriter, r *http.Request) error {
+		return second.ServeHTTP(w, r, caddyhttp.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) error {
+			assert.Equal(t, "alice", r.Header.Get("Remote-User"))
+			replacer := r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer)
+			assert.Equal(t, "alice", replacer.ReplaceAll("{http.auth.user.id}", ""))
+			return nil
+		}))
+	})))
 }
 
 func TestObserveRefusesNobody(t *testing.T) {

@@ -28,17 +28,38 @@ type visit struct {
 
 	credential bearer.Credential
 
-	// answer is what authority said last.
-	authority *authority.Authority
-	answer    *introspect.Answer
-	told      identity.Told
+	// answers are those that were given for this request, and the last of them is what the placeholders tell.
+	answers []given
+	told    identity.Told
+	// named says that the user is known, by the first directive that could name one, as in the headers.
+	named bool
 
 	// code and description tell of a refusal: its error code, or its outcome where it has none, and its reason.
 	code, description string
 }
 
+// given is an answer and who gave it.
+type given struct {
+	by     *authority.Authority
+	answer *introspect.Answer
+}
+
+// last returns the last answer, or one without an answer.
+func (v *visit) last() given {
+	if len(v.answers) == 0 {
+		return given{}
+	}
+	return v.answers[len(v.answers)-1]
+}
+
 // visitKey is where the visit lies among the variables of a request.
-const visitKey = "introspect"
+const visitKey = "http.handlers.introspect.visit"
+
+// String hides the visit, which has a token, from whoever prints the variables of a request.
+func (*visit) String() string { return "[visit]" }
+
+// GoString hides the visit from %#v.
+func (*visit) GoString() string { return "[visit]" }
 
 // userPlaceholder is what Caddy's access log and FastCGI take for the user.
 const userPlaceholder = "http.auth.user.id"
@@ -86,14 +107,16 @@ func (v *visit) takeToken(r *http.Request, places bearer.Places, maxToken int, k
 // ask asks an authority about the token, unless a directive before has asked it for this request, and keeps the answer
 // for the placeholders and the access log.
 func (v *visit) ask(ctx context.Context, a *authority.Authority, credential bearer.Credential) (*introspect.Answer, error) {
-	if v.authority == a {
-		return v.answer, nil
+	for _, earlier := range v.answers {
+		if earlier.by == a {
+			return earlier.answer, nil
+		}
 	}
 	answer, err := a.Introspect(ctx, introspect.NewToken(credential.Token))
 	if err != nil {
 		return nil, err
 	}
-	v.authority, v.answer = a, answer
+	v.answers = append(v.answers, given{a, answer})
 	if v.fields != nil && answer.ClientID != "" {
 		v.fields.Set(zap.String("client_id", answer.ClientID))
 	}
@@ -107,7 +130,8 @@ func (v *visit) tell(header http.Header, teller *identity.Teller, answer *intros
 		return err
 	}
 	v.told = told
-	if user, _ := teller.User(answer); user != "" {
+	if user, _ := teller.User(answer); user != "" && !v.named {
+		v.named = true
 		v.replacer.Set(userPlaceholder, user)
 	}
 	return nil
@@ -155,33 +179,34 @@ func (v *visit) placeholder(key string) (any, bool) {
 	case "error_description":
 		return v.description, true
 	}
-	if v.answer == nil {
+	last := v.last()
+	if last.answer == nil {
 		return "", true
 	}
 	if path, isClaim := strings.CutPrefix(name, "claims."); isClaim {
-		value, _ := v.answer.Claim(path)
+		value, _ := last.answer.Claim(path)
 		return identity.Text(value), true
 	}
 	switch name {
 	case "active":
-		return strconv.FormatBool(v.answer.Active), true
+		return strconv.FormatBool(last.answer.Active), true
 	case "scope":
-		return strings.Join(v.answer.Scope, " "), true
+		return strings.Join(last.answer.Scope, " "), true
 	case "client_id":
-		return v.answer.ClientID, true
+		return last.answer.ClientID, true
 	case "sub":
-		return v.answer.Subject, true
+		return last.answer.Subject, true
 	case "iss":
-		return v.answer.Issuer, true
+		return last.answer.Issuer, true
 	case "exp":
-		if v.answer.ExpiresAt.IsZero() {
+		if last.answer.ExpiresAt.IsZero() {
 			return "", true
 		}
-		return strconv.FormatInt(v.answer.ExpiresAt.Unix(), 10), true
+		return strconv.FormatInt(last.answer.ExpiresAt.Unix(), 10), true
 	case "authority":
-		return v.authority.Label, true
+		return last.by.Label, true
 	case "cache":
-		return string(v.answer.Source), true
+		return string(last.answer.Source), true
 	}
 	return "", true
 }

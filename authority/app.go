@@ -3,6 +3,7 @@
 package authority
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -35,6 +36,7 @@ type App struct {
 
 	// What follows is written while the configuration is being provisioned.
 	mu        sync.Mutex
+	own       map[string]*Authority // by their configuration
 	release   []func()
 	targets   []string
 	protected atomic.Pointer[identity.Protected]
@@ -50,6 +52,7 @@ func (a *App) Provision(ctx caddy.Context) error {
 	a.ctx = ctx
 	a.logger = ctx.Slogger()
 	a.protected.Store(identity.NewProtected(nil))
+	a.own = make(map[string]*Authority)
 	a.named = make(map[string]*Authority, len(a.Authorities))
 	for name, config := range a.Authorities {
 		if err := CheckName(name); err != nil {
@@ -90,11 +93,23 @@ func (a *App) Named(name string) (*Authority, error) {
 	return authority, nil
 }
 
-// Own makes an authority for a route that brings its own. Equal ones share one memory.
+// Own returns the authority of a route that brings its own. Routes with equal ones have the same.
 func (a *App) Own(config *Config) (*Authority, error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	return a.build("", config)
+	text, err := json.Marshal(config)
+	if err != nil {
+		return nil, err
+	}
+	if authority, ok := a.own[string(text)]; ok {
+		return authority, nil
+	}
+	authority, err := a.build("", config)
+	if err != nil {
+		return nil, err
+	}
+	a.own[string(text)] = authority
+	return authority, nil
 }
 
 // Default returns the authority of a route that names none.

@@ -114,6 +114,34 @@ func TestARotatedSecretIsUsedAtOnce(t *testing.T) {
 	}
 }
 
+// An authority that wants credentials raw is not asked in the wrong way again after every reload.
+func TestTheEncodingOfBasicSurvivesAReload(t *testing.T) {
+	s := newServer(t)
+	wrong := 0
+	s.Config.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if _, secret, _ := r.BasicAuth(); secret != "a+b" {
+			wrong++
+			w.WriteHeader(http.StatusUnauthorized)
+			return
+		}
+		w.Header().Set("Content-Type", "application/json")
+		_, _ = io.WriteString(w, `{"active":true}`)
+	})
+	config := fmt.Sprintf(`{"a":{"endpoint":%q,"client":{"id":"gw","secret":"a+b"},"cache":{"off":true}}}`, s.URL)
+	var ends []func()
+	for range 3 {
+		app, end, err := load(t, config)
+		require.NoError(t, err)
+		ask(t, named(t, app))
+		ends = append(ends, end)
+		if len(ends) > 1 {
+			ends[len(ends)-2]()
+		}
+	}
+	ends[len(ends)-1]()
+	assert.Equal(t, 1, wrong)
+}
+
 func TestWhatNobodyUsesIsForgotten(t *testing.T) {
 	s := newServer(t)
 	config := fmt.Sprintf(`{"a":{"endpoint":%q,"client":{"id":"gw","secret":"one"}}}`, s.URL)
@@ -137,12 +165,36 @@ func TestEqualAuthoritiesShareOneMemoryAndAreNamedAlike(t *testing.T) {
 		return a
 	}
 	first, second, other := own("gw"), own("gw"), own("other")
-	assert.Equal(t, first.Label, second.Label)
+	assert.Same(t, first, second)
 	assert.NotEqual(t, first.Label, other.Label)
 	assert.Regexp(t, `^127\.0\.0\.1:\d+-[0-9a-f]{8}$`, first.Label)
 	assert.Equal(t, introspect.Miss, ask(t, first))
 	assert.Equal(t, introspect.Memory, ask(t, second))
 	assert.Equal(t, introspect.Miss, ask(t, other))
+}
+
+// What an authority tells one caller it need not tell another.
+func TestCallersDoNotShareAMemory(t *testing.T) {
+	s := newServer(t)
+	app, end, err := load(t, `{}`)
+	require.NoError(t, err)
+	defer end()
+	labels := make(map[string]bool)
+	for name, config := range map[string]authority.Config{
+		"a client":        {Client: &authority.Client{ID: "gw", Secret: "x"}},
+		"a bearer":        {Bearer: "one"},
+		"another bearer":  {Bearer: "two"},
+		"nobody":          {ClientAuth: "none"},
+		"nobody, by name": {ClientAuth: "none", Client: &authority.Client{ID: "gw"}},
+	} {
+		config.Endpoint = s.URL
+		a, err := app.Own(&config)
+		require.NoError(t, err, name)
+		assert.Equal(t, introspect.Miss, ask(t, a), "D18 %s", name)
+		assert.Equal(t, introspect.Memory, ask(t, a), name)
+		assert.False(t, labels[a.Label], name)
+		labels[a.Label] = true
+	}
 }
 
 func TestDefault(t *testing.T) {

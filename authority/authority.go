@@ -38,9 +38,10 @@ type EmbeddedServer interface {
 	OnRevocation(notify func(introspect.Digest)) (cancel func())
 }
 
-// states and memories are what outlives a reload. Requests of an old configuration go on using them after it has let
-// go; neither has anything to close.
+// ways, memories and states are what outlives a reload. Requests of an old configuration go on using them after it has let
+// go; none has anything to close.
 var (
+	ways     = caddy.NewUsagePool()
 	memories = caddy.NewUsagePool()
 	states   = caddy.NewUsagePool()
 )
@@ -87,21 +88,20 @@ func (a *App) build(name string, config *Config) (*Authority, error) {
 		}
 		source, identity = embedded, digest(embeddedLabel, embedded.Identity())
 	} else {
-		if source, identity, err = config.client(); err != nil {
+		if source, identity, err = config.client(a.waysOf); err != nil {
 			return nil, err
 		}
 		if config.Client != nil {
 			authority.Client = config.Client.ID
-		}
-		if config.InsecureHTTP {
-			a.logger.Warn("tokens and the client secret may travel in the clear: insecure_http is set",
-				"authority", authority.Label)
 		}
 	}
 	if authority.Label == "" {
 		authority.Label = config.label(digest(identity, authority.Client))
 	}
 
+	if config.InsecureHTTP {
+		a.logger.Warn("tokens and secrets may travel in the clear: insecure_http is set", "authority", authority.Label)
+	}
 	authority.Introspector = source
 	if config.Cache == nil || !config.Cache.Off {
 		state, err := a.state(config.Cache, identity, authority.Client)
@@ -142,6 +142,15 @@ func (a *App) state(config *Cache, identity, client string) (*cache.State, error
 	}
 	a.release = append(a.release, release)
 	return state, nil
+}
+
+// waysOf returns what is known of how an authority wants credentials to be written.
+func (a *App) waysOf(credentials string) (*introspect.Ways, error) {
+	known, release, err := acquire(ways, credentials, func() (*introspect.Ways, error) { return new(introspect.Ways), nil })
+	if err == nil {
+		a.release = append(a.release, release)
+	}
+	return known, err
 }
 
 func (a *App) embeddedServer() (EmbeddedServer, error) {

@@ -135,8 +135,21 @@ func (c *Config) auth() (auth, other introspect.ClientAuth, err error) {
 	return basic, other, nil
 }
 
-// client makes the Introspector that asks the endpoint, and names what makes its answers what they are.
-func (c *Config) client() (introspect.Introspector, string, error) {
+// caller names as whom the gateway asks, beside its client id: an authority may tell one what it does not tell another.
+// Rotating a client's secret changes nobody; another bearer token may be somebody else's.
+func (c *Config) caller(auth introspect.ClientAuth) string {
+	switch auth := auth.(type) {
+	case introspect.BearerToken:
+		return "bearer " + digest(string(auth))
+	case introspect.NoAuth:
+		return "anonymous"
+	}
+	return "client"
+}
+
+// client makes the Introspector that asks the endpoint, and names what makes its answers what they are. What was found
+// out earlier about credentials it gets from known, by a name that holds them as a digest.
+func (c *Config) client(known func(credentials string) (*introspect.Ways, error)) (introspect.Introspector, string, error) {
 	auth, other, err := c.auth()
 	if err != nil {
 		return nil, "", err
@@ -152,13 +165,18 @@ func (c *Config) client() (introspect.Introspector, string, error) {
 		Retries:      introspect.DefaultRetries,
 		MaxResponse:  c.MaxResponse,
 	}
+	if basic, ok := auth.(introspect.ClientSecretBasic); ok && other != nil {
+		if config.Ways, err = known(digest(c.Endpoint, basic.ID, basic.Secret)); err != nil {
+			return nil, "", err
+		}
+	}
 	if config.Hint == "off" {
 		config.Hint = ""
 	}
 	if c.Retries != nil {
 		config.Retries = *c.Retries
 	}
-	identity := []string{"endpoint", c.Endpoint, config.Hint}
+	identity := []string{"endpoint", c.Endpoint, config.Hint, c.caller(auth)}
 	for _, list := range []struct {
 		option string
 		pairs  []Pair

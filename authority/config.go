@@ -97,10 +97,14 @@ const defaultMaxToken = 8 << 10
 // Check says what is wrong with a configuration, as far as that can be told without its secrets.
 func (c *Config) Check() error {
 	switch {
+	case c == nil:
+		return errors.New("is null: it needs 'endpoint <url>' or 'embedded'")
 	case c.Embedded && c.Endpoint != "":
 		return errors.New("'embedded' and 'endpoint' exclude each other")
 	case c.Embedded && c.signsIn():
 		return errors.New("'embedded' needs no client: the server is asked in the same process")
+	case c.Embedded && c.calls():
+		return errors.New("'embedded' makes no calls: options of the calls to an endpoint mean nothing there")
 	case !c.Embedded && c.Endpoint == "":
 		return errors.New("needs 'endpoint <url>' or 'embedded'")
 	case c.MaxToken < 0, c.Timeout < 0, c.MaxConcurrent < 0, c.MaxResponse < 0:
@@ -122,14 +126,20 @@ func (c *Config) Check() error {
 	return c.Cache.check()
 }
 
+// calls tells whether anything is said of the calls to an endpoint.
+func (c *Config) calls() bool {
+	return c.InsecureHTTP || c.Timeout != 0 || c.Retries != nil || c.MaxConcurrent != 0 || c.MaxResponse != 0 ||
+		c.TokenTypeHint != "" || len(c.Param)+len(c.EndpointParam)+len(c.RequestHeader) > 0
+}
+
 func (c *Cache) check() error {
 	switch {
 	case c == nil:
 		return nil
 	case c.Off && *c != Cache{Off: true}:
 		return errors.New("'cache off' excludes all other cache options")
-	case c.Memory < 0 || c.Memory > 0 && c.Memory < cache.MinMemory:
-		return fmt.Errorf("cache memory must be at least %d bytes", cache.MinMemory)
+	case c.Memory < 0 || c.Memory > 0 && c.Memory < cache.MinMemory || c.Memory > cache.MaxMemory:
+		return fmt.Errorf("cache memory must be at least %d bytes, and at most %d", cache.MinMemory, int64(cache.MaxMemory))
 	case c.TTL < 0, c.DefaultTTL < 0, c.NegativeTTL != nil && *c.NegativeTTL < 0:
 		return errors.New("cache times must not be negative")
 	}

@@ -135,6 +135,12 @@ func (s *Server) find(ctx context.Context, candidates [][2]string) (*Client, err
 		if matches {
 			return client, nil
 		}
+		if s.decoy.Secret.slow && !client.Secret.slow {
+			// A quick refusal would tell that this client exists, among others that take their time.
+			if _, err := s.decoy.Secret.matches(ctx, credentials[1]); err != nil {
+				return nil, err
+			}
+		}
 	}
 	return nil, nil
 }

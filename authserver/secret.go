@@ -50,11 +50,20 @@ func NewSecret(text string) (*Secret, error) {
 	}}, nil
 }
 
-// slowChecks bounds the slow checks under way, each of which takes a core and megabytes for a while.
-var slowChecks = make(chan struct{}, max(1, runtime.GOMAXPROCS(0)))
+// slowChecks bounds the slow checks under way, each of which takes a core and megabytes for a while: strangers who try
+// secrets get half of the machine at most, and the gateway the rest. slowWaiting bounds who waits for one.
+var (
+	slowChecks  = make(chan struct{}, max(1, runtime.GOMAXPROCS(0)/2))
+	slowWaiting atomic.Int64
+)
+
+const maxSlowWaiting = 64
+
+// errBusy means that too many secrets are being checked.
+var errBusy = errors.New("too many client secrets are being checked")
 
 // matches says whether a secret is the right one, in a time that does not tell how much of it is. It returns an error
-// if the context ends before the check could begin.
+// if the context ends before the check could begin, or too many others wait.
 func (s *Secret) matches(ctx context.Context, secret string) (bool, error) {
 	if !s.slow {
 		return s.verify(secret), nil
@@ -62,6 +71,10 @@ func (s *Secret) matches(ctx context.Context, secret string) (bool, error) {
 	digest := sha256.Sum256([]byte(secret))
 	if known := s.known.Load(); known != nil && subtle.ConstantTimeCompare(digest[:], known[:]) == 1 {
 		return true, nil
+	}
+	defer slowWaiting.Add(-1)
+	if slowWaiting.Add(1) > maxSlowWaiting {
+		return false, errBusy
 	}
 	select {
 	case slowChecks <- struct{}{}:

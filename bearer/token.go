@@ -35,6 +35,12 @@ type Credential struct {
 	In Kind
 }
 
+// String hides the token.
+func (c Credential) String() string { return "[credential]" }
+
+// GoString hides the token from %#v.
+func (c Credential) GoString() string { return "[credential]" }
+
 // fromHeader takes the token out of a header whose values begin with one of the schemes (RFC 6750 section 2.1), or are
 // bare tokens if there is none.
 func fromHeader(lines, schemes []string) (Credential, error) {

@@ -6,6 +6,7 @@ package cache
 
 import (
 	"context"
+	"crypto/rand"
 	"crypto/sha256"
 	"encoding/binary"
 	"fmt"
@@ -30,6 +31,7 @@ type State struct {
 
 // flight is one call to the authority, for any number of requests.
 type flight struct {
+	by     *Cache // whose credentials it uses
 	began  time.Time
 	epoch  uint64
 	done   chan struct{} // closed when answer and err are set
@@ -37,15 +39,16 @@ type flight struct {
 	err    error
 }
 
-// NewState returns the state of an authority and client, whose names tell it apart from all others that share the
-// memory.
+// NewState returns the state of an authority and client. It finds nothing in the memory but what it has put there: not
+// what another one did, and not what an earlier one of the same names did, since what was revoked between the two
+// nobody has told either.
 func NewState(memory *Memory, authority, client string) *State {
 	var prefix []byte
-	for _, name := range []string{authority, client} {
+	for _, name := range []string{authority, client, rand.Text()} {
 		prefix = binary.BigEndian.AppendUint64(prefix, uint64(len(name)))
 		prefix = append(prefix, name...)
 	}
-	// One digest stands for both, so that the key of a token is made of a few bytes, however long the names are.
+	// One digest stands for all of them, so that the key of a token is made of a few bytes, however long the names are.
 	sum := sha256.Sum256(prefix)
 	return &State{memory: memory, prefix: sum[:], flights: make(map[key]*flight)}
 }
@@ -78,22 +81,27 @@ func (c *Cache) Introspect(ctx context.Context, token introspect.Token) (*intros
 	if answer := c.remembered(k, token.Since()); answer != nil {
 		return answer, nil
 	}
-	f, source, answer := c.join(k, token)
-	if answer != nil {
-		return answer, nil
+	for attempt := 1; ; attempt++ {
+		f, source, answer := c.join(k, token)
+		if answer != nil {
+			return answer, nil
+		}
+		select {
+		case <-f.done:
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+		switch {
+		case f.err != nil && f.by != c && attempt == 1:
+			// Another configuration's trouble, such as a secret that has been rotated, need not be this one's.
+		case f.err != nil:
+			return nil, f.err
+		case source != f.answer.Source:
+			return f.answer.From(source), nil
+		default:
+			return f.answer, nil
+		}
 	}
-	select {
-	case <-f.done:
-	case <-ctx.Done():
-		return nil, ctx.Err()
-	}
-	if f.err != nil {
-		return nil, f.err
-	}
-	if source != f.answer.Source {
-		return f.answer.From(source), nil
-	}
-	return f.answer, nil
 }
 
 // remembered returns the answer that may still be used, or nil.
@@ -120,7 +128,7 @@ func (c *Cache) join(k key, token introspect.Token) (*flight, introspect.Source,
 	if answer := c.remembered(k, token.Since()); answer != nil {
 		return nil, "", answer
 	}
-	f := &flight{began: c.now(), epoch: s.dead.epoch.Load(), done: make(chan struct{})}
+	f := &flight{by: c, began: c.now(), epoch: s.dead.epoch.Load(), done: make(chan struct{})}
 	s.flights[k] = f
 	go c.fly(f, k, token.AskedSince(time.Time{}))
 	return f, introspect.Miss, nil

@@ -217,6 +217,42 @@ func TestOneStateServesTheConfigurationAfterTheNext(t *testing.T) {
 	assert.Equal(t, introspect.Miss, answer.Source, "and holds for what was remembered before")
 }
 
+// An authority leaves the configuration, something is revoked, and it comes back: what was remembered of it before is
+// worth nothing, although the memory is still there.
+func TestAStateDoesNotInherit(t *testing.T) {
+	memory, err := cache.NewMemory(1 << 20)
+	require.NoError(t, err)
+	clock := newClock()
+	source := &authority{clock: clock}
+	source.says(map[string]any{"active": true})
+	for range 2 {
+		c := cache.New(source, cache.NewState(memory, "as", "gw"), defaults, clock.now)
+		answer, err := c.Introspect(t.Context(), introspect.NewToken("t"))
+		require.NoError(t, err)
+		assert.Equal(t, introspect.Miss, answer.Source)
+	}
+}
+
+// A request that has joined the call of another configuration, whose credentials are wrong, asks with its own.
+func TestAnotherConfigurationsTroubleIsNotShared(t *testing.T) {
+	f := newFixture(t, defaults)
+	g := newGate()
+	f.authority.hold = g.hold
+	f.authority.fails(introspect.ErrCredentials)
+	wrong := f.askInBackground(t.Context(), introspect.NewToken("t"))
+	<-g.entered
+	good := &authority{clock: f.clock}
+	good.says(map[string]any{"active": true})
+	right := &fixture{clock: f.clock, authority: good, state: f.state, cache: cache.New(good, f.state, defaults, f.now)}
+	joined := right.askInBackground(t.Context(), introspect.NewToken("t"))
+	close(g.release)
+	require.ErrorIs(t, (<-wrong).err, introspect.ErrCredentials)
+	r := <-joined
+	require.NoError(t, r.err)
+	assert.True(t, r.answer.Active)
+	assert.EqualValues(t, 1, good.calls.Load())
+}
+
 // gate holds calls to the authority until a test lets them go on.
 type gate struct {
 	entered chan struct{}
@@ -464,9 +500,11 @@ func TestTheMemoryStaysWithinItsBudget(t *testing.T) {
 	runtime.KeepAlive(c)
 }
 
-func TestAMemoryTooSmallIsRefused(t *testing.T) {
-	_, err := cache.NewMemory(1024)
-	assert.ErrorContains(t, err, "too small")
+func TestAMemoryTooSmallOrLargeIsRefused(t *testing.T) {
+	for _, budget := range []int64{-1, 0, 1024, 9e18} {
+		_, err := cache.NewMemory(budget)
+		assert.ErrorContains(t, err, "a memory must have")
+	}
 }
 
 func TestNobodyHasToCloseAMemory(t *testing.T) {

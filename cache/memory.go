@@ -47,6 +47,9 @@ const DefaultMemory = 64 << 20
 // MinMemory is the smallest budget that a Memory accepts, in bytes.
 const MinMemory = 64 << 10
 
+// MaxMemory is the largest budget that a Memory accepts, in bytes.
+const MaxMemory = 1 << 40
+
 // entryBytes is what an active answer takes in memory beside itself: the entry, and ristretto's own records of it.
 const entryBytes = 64 + 192
 
@@ -55,8 +58,8 @@ const typicalBytes = 768
 
 // NewMemory returns a memory of the given budget in bytes, an eighth of which is for inactive answers.
 func NewMemory(budget int64) (*Memory, error) {
-	if budget < MinMemory {
-		return nil, fmt.Errorf("memory of %d bytes is too small: at least %d", budget, MinMemory)
+	if budget < MinMemory || budget > MaxMemory {
+		return nil, fmt.Errorf("a memory must have from %d to %d bytes, not %d", MinMemory, int64(MaxMemory), budget)
 	}
 	forInactive := budget / 8
 	active, err := ristretto.NewCache(&ristretto.Config[uint64, *entry]{

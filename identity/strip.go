@@ -116,8 +116,25 @@ func (p *Protected) Strip(r *http.Request, told Told) {
 	}
 	r.Trailer = nil
 	delete(r.Header, "Trailer")
+	stripUpgrade(r.Header)
 	if lines, ok := r.Header["Connection"]; ok {
 		p.guardConnection(r.Header, lines)
+	}
+}
+
+// stripUpgrade removes the wish to go on in another version of HTTP (RFC 9110 section 7.8). A backend that grants it
+// would take further requests out of the connection, which nobody has stripped or judged. Other protocols, such as
+// websocket, are upgraded to as before.
+func stripUpgrade(header http.Header) {
+	delete(header, "Http2-Settings")
+	for _, line := range header["Upgrade"] {
+		for protocol := range strings.SplitSeq(line, ",") {
+			name := strings.ToLower(strings.TrimSpace(protocol))
+			if strings.HasPrefix(name, "h2") || strings.HasPrefix(name, "h3") || strings.HasPrefix(name, "http") {
+				delete(header, "Upgrade")
+				return
+			}
+		}
 	}
 }
 
@@ -126,7 +143,7 @@ func (p *Protected) guardConnection(header http.Header, lines []string) {
 	dropped := false
 	for _, line := range lines {
 		for option := range strings.SplitSeq(line, ",") {
-			option = strings.Trim(option, " \t")
+			option = strings.TrimSpace(option)
 			switch {
 			case option == "":
 			case p.Has(option) || reliedUpon(option):

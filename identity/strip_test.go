@@ -219,6 +219,20 @@ func TestStripGuardsConnection(t *testing.T) {
 	})
 }
 
+// A backend that goes on in HTTP/2 would take requests from the client that nobody has judged.
+func TestStripRefusesAnotherHTTP(t *testing.T) {
+	for upgrade, stays := range map[string]bool{
+		"websocket": true, "WebSocket": true, "SPDY/3.1": true,
+		"h2c": false, "H2C": false, "websocket, h2c": false, " h2c ": false, "HTTP/2.0": false, "h2": false, "h3": false,
+	} {
+		r := request(http.Header{"Connection": {"Upgrade, HTTP2-Settings"}, "Upgrade": {upgrade}, "Http2-Settings": {"AAMAAABkAAQ"}})
+		identity.NewProtected(nil).Strip(r, nil)
+		_, has := r.Header["Upgrade"]
+		assert.Equal(t, stays, has, upgrade)
+		assert.NotContains(t, r.Header, "Http2-Settings")
+	}
+}
+
 func TestStripRemovesTrailers(t *testing.T) {
 	for _, name := range []string{"Remote-User", "remote_user", "X-Checksum"} {
 		t.Run("J12 "+name, func(t *testing.T) {
@@ -365,8 +379,8 @@ func FuzzStrip(f *testing.F) {
 		r := request(http.Header{name: {"admin"}})
 		protected.Strip(r, nil)
 		_, present := r.Header[name]
-		// These two are treated by their own rules.
-		if name != "Trailer" && name != "Connection" {
+		// These are treated by their own rules.
+		if name != "Trailer" && name != "Connection" && name != "Http2-Settings" {
 			require.Equal(t, gone, !present)
 		}
 

@@ -30,9 +30,15 @@ type Client struct {
 	retries     int
 	maxResponse int64
 	now         func() time.Time
+	ways        *Ways
+}
 
-	// way is which of the ways to sign in the authority accepts. Until that is known, the first one is used, and only
-	// whoever holds the mutex tries the other.
+// Ways is what is known of which of two ways to write the same credentials an authority accepts. It outlives the Client
+// that finds it out, if it is given to the next one for the same credentials. The zero value knows nothing. It is safe
+// for concurrent use.
+type Ways struct {
+	// way is the one that is used. Until it is settled, that is the first one, and only whoever holds the mutex tries
+	// the other.
 	way     atomic.Int32
 	settled atomic.Bool
 	trying  sync.Mutex
@@ -49,6 +55,8 @@ type ClientConfig struct {
 	// OtherAuth, if set, is the same credentials written in another way. It is tried once, when Auth is refused for the
 	// first time, and kept if it is accepted.
 	OtherAuth ClientAuth
+	// Ways is what an earlier Client has found out about these credentials. Default: nothing.
+	Ways *Ways
 	// Hint is the token_type_hint that is sent (RFC 7662 section 2.1). Empty: none.
 	Hint string
 	// EndpointParameters are added to the endpoint's query, and Parameters to the form.
@@ -89,6 +97,7 @@ func NewClient(config ClientConfig) (*Client, error) {
 	client := &Client{
 		endpoint:    endpoint,
 		auth:        [2]ClientAuth{config.Auth, config.OtherAuth},
+		ways:        config.Ways,
 		hint:        config.Hint,
 		parameters:  config.Parameters,
 		header:      config.Header,
@@ -97,7 +106,9 @@ func NewClient(config ClientConfig) (*Client, error) {
 		maxResponse: config.MaxResponse,
 		now:         config.Now,
 	}
-	client.settled.Store(config.OtherAuth == nil)
+	if client.ways == nil {
+		client.ways = new(Ways)
+	}
 	if client.timeout <= 0 {
 		client.timeout = DefaultTimeout
 	}
@@ -135,23 +146,28 @@ func newTransport() *http.Transport {
 // unless insecure http is allowed, without user information or fragment.
 func CheckURL(text string, insecureHTTP bool) error {
 	parsed, err := url.Parse(text)
+	// What stands behind the host may be a secret.
+	shown := ""
+	if err == nil {
+		shown = parsed.Scheme + "://" + parsed.Host
+	}
 	switch {
 	case err != nil:
 		return errors.New("not a URL")
 	case parsed.User != nil:
 		return errors.New("URL must not hold credentials: use 'client <id> <secret>'")
 	case parsed.Hostname() == "":
-		return fmt.Errorf("URL %q has no host", text)
+		return errors.New("URL has no host")
 	case parsed.Fragment != "" || strings.HasSuffix(text, "#"):
-		return fmt.Errorf("URL %q must not have a fragment", text)
+		return fmt.Errorf("URL %q must not have a fragment", shown)
 	case parsed.Scheme == "https":
 		return nil
 	case parsed.Scheme == "http" && (insecureHTTP || isLoopback(parsed.Hostname())):
 		return nil
 	case parsed.Scheme == "http":
-		return fmt.Errorf("URL %q must be https: http is for loopback, or for 'insecure_http'", text)
+		return fmt.Errorf("URL %q must be https: http is for loopback, or for 'insecure_http'", shown)
 	}
-	return fmt.Errorf("URL %q must be https", text)
+	return fmt.Errorf("URL %q must be https", shown)
 }
 
 func isLoopback(host string) bool {
@@ -178,16 +194,19 @@ func withQuery(endpoint string, parameters url.Values) (string, error) {
 func (c *Client) Introspect(ctx context.Context, token Token) (*Answer, error) {
 	ctx, cancel := context.WithTimeout(ctx, c.timeout)
 	defer cancel()
-	way := c.way.Load()
+	if c.auth[1] == nil {
+		return c.askRepeatedly(ctx, token, 0)
+	}
+	way := c.ways.way.Load()
 	answer, err := c.askRepeatedly(ctx, token, way)
 	switch {
-	case c.settled.Load():
+	case c.ways.settled.Load():
 		// A call that began before the other way was found has used the wrong one.
-		if found := c.way.Load(); found != way && errors.Is(err, ErrCredentials) {
+		if found := c.ways.way.Load(); found != way && errors.Is(err, ErrCredentials) {
 			return c.askRepeatedly(ctx, token, found)
 		}
 	case err == nil:
-		c.settled.Store(true)
+		c.ways.settled.Store(true)
 	case errors.Is(err, ErrCredentials):
 		return c.askInAnotherWay(ctx, token, err)
 	}
@@ -196,10 +215,10 @@ func (c *Client) Introspect(ctx context.Context, token Token) (*Answer, error) {
 
 // askInAnotherWay finds out whether the authority accepts the credentials if they are written in the other way, once.
 func (c *Client) askInAnotherWay(ctx context.Context, token Token, refused error) (*Answer, error) {
-	c.trying.Lock()
-	defer c.trying.Unlock()
-	if c.settled.Load() {
-		if way := c.way.Load(); way != 0 {
+	c.ways.trying.Lock()
+	defer c.ways.trying.Unlock()
+	if c.ways.settled.Load() {
+		if way := c.ways.way.Load(); way != 0 {
 			return c.askRepeatedly(ctx, token, way)
 		}
 		return nil, refused
@@ -207,10 +226,10 @@ func (c *Client) askInAnotherWay(ctx context.Context, token Token, refused error
 	answer, err := c.askRepeatedly(ctx, token, 1)
 	switch {
 	case err == nil:
-		c.way.Store(1)
-		c.settled.Store(true)
+		c.ways.way.Store(1)
+		c.ways.settled.Store(true)
 	case errors.Is(err, ErrCredentials):
-		c.settled.Store(true)
+		c.ways.settled.Store(true)
 	}
 	return answer, err
 }

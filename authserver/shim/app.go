@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"sync/atomic"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
@@ -49,6 +50,7 @@ type App struct {
 	state  store.Store
 	place  string
 	logger *slog.Logger
+	used   atomic.Bool
 	stop   context.CancelFunc
 }
 
@@ -162,6 +164,10 @@ func (a *App) sweep(ctx context.Context) {
 			return
 		case <-ticker.C:
 		}
+		if !a.used.Load() {
+			// Nobody has needed the store yet, so it is not opened.
+			continue
+		}
 		for {
 			removed, err := a.state.Sweep(ctx, time.Now(), sweepBatch)
 			if err != nil && ctx.Err() == nil && !errors.Is(err, store.ErrUnavailable) {
@@ -183,10 +189,17 @@ func (a *App) Stop() error {
 }
 
 // Endpoint returns the handler of one of the server's own paths, or nil.
-func (a *App) Endpoint(path string) http.Handler { return a.server.Endpoint(path) }
+func (a *App) Endpoint(path string) http.Handler {
+	endpoint := a.server.Endpoint(path)
+	if endpoint != nil {
+		a.used.Store(true)
+	}
+	return endpoint
+}
 
 // Introspect answers for a token in the same process.
 func (a *App) Introspect(ctx context.Context, token introspect.Token) (*introspect.Answer, error) {
+	a.used.Store(true)
 	return a.server.Introspect(ctx, token)
 }
 
