@@ -1,6 +1,7 @@
 package filestore
 
 import (
+	"io/fs"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -195,14 +196,24 @@ func TestADamagedFileIsNotTriedAgain(t *testing.T) {
 	})
 }
 
-func TestUnwritableDirectory(t *testing.T) {
-	if os.Geteuid() == 0 {
-		t.Skip("root may write everywhere")
-	}
-	directory := t.TempDir()
-	require.NoError(t, os.Chmod(directory, 0o500))
-	err := openAt(t, filepath.Join(directory, "state.db")).Issue(t.Context(), token("a"))
-	require.ErrorIs(t, err, store.ErrUnavailable)
-	require.ErrorIs(t, err, os.ErrPermission)
-	require.ErrorContains(t, err, "has to own the file")
+func TestPlacesThatCannotBeWritten(t *testing.T) {
+	t.Run("below a file", func(t *testing.T) {
+		parent := filepath.Join(t.TempDir(), "file")
+		require.NoError(t, os.WriteFile(parent, nil, 0o600))
+		err := openAt(t, filepath.Join(parent, "state.db")).Issue(t.Context(), token("a"))
+		require.ErrorIs(t, err, store.ErrUnavailable)
+		require.ErrorContains(t, err, parent)
+	})
+	t.Run("somebody else's", func(t *testing.T) {
+		denied := error(&fs.PathError{Op: "open", Path: "state.db", Err: fs.ErrPermission})
+		if os.Geteuid() != 0 { // root may write everywhere
+			directory := t.TempDir()
+			require.NoError(t, os.Chmod(directory, 0o500))
+			denied = openAt(t, filepath.Join(directory, "state.db")).Issue(t.Context(), token("a"))
+			require.ErrorIs(t, denied, store.ErrUnavailable)
+		}
+		err := cure(denied)
+		require.ErrorIs(t, err, fs.ErrPermission)
+		require.ErrorContains(t, err, "has to own the file")
+	})
 }
