@@ -27,9 +27,10 @@ func init() {
 	httpcaddyfile.RegisterGlobalOption("introspect", parseAuthorityOption)
 }
 
-// registerDirective registers a handler directive whose route stays one of its own. Caddy merges neighbouring routes with
-// the same matchers, and where that leaves a named route with a single one, it keeps only the first handler of it: a
-// directive that demands a token must not be among those that are lost. Routes of different groups are not merged.
+// registerDirective registers a handler directive whose route always has a matcher, if only one that is empty and matches
+// everything. Caddy merges neighbouring routes with the same matchers, and where that leaves a named route with a single
+// one without matchers, it keeps only the first handler of it: a directive that demands a token must not be among those
+// that are lost.
 func registerDirective(name string, parse httpcaddyfile.UnmarshalHandlerFunc) {
 	httpcaddyfile.RegisterDirective(name, func(h httpcaddyfile.Helper) ([]httpcaddyfile.ConfigValue, error) {
 		if !h.Next() {
@@ -39,14 +40,14 @@ func registerDirective(name string, parse httpcaddyfile.UnmarshalHandlerFunc) {
 		if err != nil {
 			return nil, err
 		}
+		if matchers == nil {
+			matchers = make(caddy.ModuleMap)
+		}
 		handler, err := parse(h)
 		if err != nil {
 			return nil, err
 		}
-		// Caddy names a group only where it sees two routes for it.
-		pair := append(h.NewRoute(matchers, handler), h.NewRoute(nil, handler)...)
-		h.GroupRoutes(pair)
-		return pair[:1], nil
+		return h.NewRoute(matchers, handler), nil
 	})
 }
 
