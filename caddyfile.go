@@ -53,12 +53,11 @@ func registerDirective(name string, parse httpcaddyfile.UnmarshalHandlerFunc) {
 
 // notInThisBuild are the subdirectives of `introspect` that a later build has, in a site block or a global option.
 var notInThisBuild = map[string]bool{
-	"require": true, "acr": true, "max_age": true, "fresh": true,
+	"acr": true, "max_age": true, "fresh": true,
 	"resource": true, "resource_metadata": true, "dpop": true, "mtls": true,
 	"phantom_token": true,
 	"end_at_expiry": true, "try_each": true,
-	"issuer": true, "client_key": true, "assertion_audience": true, "bearer_from": true, "token_prefix": true, "jwt_response": true, "answer": true, "breaker": true, "unknown_tokens": true,
-	"transport": true, "events": true,
+	"token_prefix": true, "jwt_response": true, "unknown_tokens": true, "events": true,
 	"redis": true, "revalidate": true, "stale": true,
 }
 
@@ -72,12 +71,13 @@ func unrecognized(d *caddyfile.Dispenser, later map[string]bool) error {
 
 // parseIntrospect parses the directive. Syntax:
 //
-//	introspect [<matcher>] [<authority>] [scope <scope>...] {
+//	introspect [<matcher>] [<authority> | <issuer_url> [<client_id> <client_secret>]] [scope <scope>...] {
 //		scope       <scope>...
 //		any_scope   <scope>...
 //		scope_match exact|hierarchic|wildcard
 //		audience    <aud>...
 //		claim       <path> [<value>...]
+//		require     <CEL expression>
 //		optional
 //		preflight
 //		observe
@@ -106,8 +106,12 @@ func (h *Handler) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 		return err
 	}
 	seen := make(once)
+	if h.Authority != nil {
+		seen["issuer"] = true
+		seen["client"] = h.Authority.Client != nil
+	}
 	for nesting := d.Nesting(); d.NextBlock(nesting); {
-		if err := seen.check(d, slices.Concat(repeatableAuthorityOptions, []string{"scope", "any_scope", "audience", "claim", "copy_claims", "token_from"})...); err != nil {
+		if err := seen.check(d, slices.Concat(repeatableAuthorityOptions, []string{"scope", "any_scope", "audience", "claim", "require", "copy_claims", "token_from"})...); err != nil {
 			return err
 		}
 		if err := h.parseOption(d); err != nil {
@@ -126,13 +130,22 @@ func (h *Handler) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 // parseFirstLine parses the authority and the scopes that stand behind the directive's name.
 func (h *Handler) parseFirstLine(d *caddyfile.Dispenser) error {
 	for d.NextArg() {
+		if h.Authority != nil && d.Val() != "scope" {
+			if err := parseFirstLineClient(d, h.Authority); err != nil {
+				return err
+			}
+			continue
+		}
 		switch argument := d.Val(); {
 		case argument == "scope":
 			return parseList(d, &h.Scope, bearer.CheckScope)
 		case strings.HasPrefix(argument, "{"):
 			return d.Errf("'%s' cannot stand here: write 'issuer %s' in the block", argument, argument)
 		case strings.Contains(argument, "://"):
-			return d.Errf("an issuer URL is not in this build of Portcullis: write 'endpoint <url>' in the block")
+			if len(h.Authorities) > 0 {
+				return d.Errf("'%s' stands behind the name of an authority: a route has one or the other", argument)
+			}
+			h.Authority = &authority.Config{Issuer: argument}
 		case len(h.Authorities) == 1:
 			return d.Errf("several authorities on one route are not in this build of Portcullis")
 		default:
@@ -142,6 +155,17 @@ func (h *Handler) parseFirstLine(d *caddyfile.Dispenser) error {
 			h.Authorities = append(h.Authorities, argument)
 		}
 	}
+	return nil
+}
+
+// parseFirstLineClient parses the client that stands behind an issuer URL.
+func parseFirstLineClient(d *caddyfile.Dispenser, config *authority.Config) error {
+	client := &authority.Client{ID: d.Val()}
+	if config.Client != nil || !d.NextArg() || d.Val() == "scope" || d.Val() == "" || client.ID == "" {
+		return d.Err("behind an issuer URL stand a client id and its secret, or neither: <issuer_url> [<client_id> <client_secret>]")
+	}
+	client.Secret = d.Val()
+	config.Client = client
 	return nil
 }
 
@@ -167,6 +191,8 @@ func (h *Handler) parseOption(d *caddyfile.Dispenser) error {
 		}
 		h.Claim = append(h.Claim, policy.Claim{Path: arguments[0], Values: arguments[1:]})
 		return nil
+	case "require":
+		return h.parseRequire(d)
 	case "optional":
 		return parseFlag(d, &h.Optional)
 	case "preflight":
@@ -211,6 +237,18 @@ func (h *Handler) parseOption(d *caddyfile.Dispenser) error {
 		h.Authority = new(authority.Config)
 	}
 	return parseAuthorityLine(d, h.Authority)
+}
+
+func (h *Handler) parseRequire(d *caddyfile.Dispenser) error {
+	var expression string
+	if !d.AllArgs(&expression) || expression == "" {
+		return d.Err("'require' takes one expression: put it between backticks, require `claims.level >= 3`")
+	}
+	if _, err := policy.NewRequirement(expression); err != nil {
+		return d.Errf("bad require value: %v", err)
+	}
+	h.Require = append(h.Require, expression)
+	return nil
 }
 
 func (h *Handler) parseTokenFrom(d *caddyfile.Dispenser) error {

@@ -9,22 +9,28 @@ import (
 	"github.com/dustin/go-humanize"
 
 	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/caddyconfig"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 	"github.com/caddyserver/caddy/v2/caddyconfig/httpcaddyfile"
 
 	"github.com/portcullis-gateway/portcullis/authority"
+	"github.com/portcullis-gateway/portcullis/bearer"
 	"github.com/portcullis-gateway/portcullis/cache"
 )
 
 // parseAuthorityOption parses one block of the global option, which adds one authority. Syntax:
 //
 //	introspect [<name>] {
+//		issuer         <url>
 //		endpoint       <url>
 //		embedded
 //		client         <id> [<secret>]
-//		client_auth    client_secret_basic|client_secret_post|none
+//		client_auth    client_secret_basic|client_secret_post|client_secret_jwt|private_key_jwt|tls_client_auth|none
 //		basic_encoding auto|form|raw
+//		client_key     <file> [<kid>]
+//		assertion_audience <url>
 //		bearer         <token>
+//		bearer_from    <token_endpoint> [<scope>...]
 //		token_type_hint <hint>|off
 //		param          <name> <value>
 //		endpoint_param <name> <value>
@@ -35,7 +41,17 @@ import (
 //		timeout        <duration>
 //		retries        <n>
 //		max_concurrent <n>
+//		breaker        <failures> <duration> | off
 //		max_response   <size>
+//		answer {
+//			active    <path> [<value>]
+//			scope     <path>
+//			sub       <path>
+//			username  <path>
+//			client_id <path>
+//			exp       <path>
+//		}
+//		transport http { ... }
 //		cache off
 //		cache {
 //			memory       <size>
@@ -94,6 +110,7 @@ func parseAuthorityOption(d *caddyfile.Dispenser, existing any) (any, error) {
 
 // authorityOptions are the subdirectives that describe an authority, in the global option or in a route's own block.
 var authorityOptions = map[string]func(*caddyfile.Dispenser, *authority.Config) error{
+	"issuer":   func(d *caddyfile.Dispenser, c *authority.Config) error { return parseText(d, &c.Issuer) },
 	"endpoint": func(d *caddyfile.Dispenser, c *authority.Config) error { return parseText(d, &c.Endpoint) },
 	"embedded": func(d *caddyfile.Dispenser, c *authority.Config) error { return parseFlag(d, &c.Embedded) },
 	"client": func(d *caddyfile.Dispenser, c *authority.Config) error {
@@ -108,16 +125,37 @@ var authorityOptions = map[string]func(*caddyfile.Dispenser, *authority.Config) 
 		return nil
 	},
 	"client_auth": func(d *caddyfile.Dispenser, c *authority.Config) error {
-		if err := parseChoice(d, &c.ClientAuth, "client_secret_basic", "client_secret_post", "none"); err != nil {
-			if slices.Contains(laterClientAuth, c.ClientAuth) {
-				return d.Errf("'client_auth %s' is not in this build of Portcullis", c.ClientAuth)
-			}
-			return err
-		}
-		return nil
+		return parseChoice(d, &c.ClientAuth, authority.ClientAuthMethods...)
 	},
 	"basic_encoding": func(d *caddyfile.Dispenser, c *authority.Config) error {
 		return parseChoice(d, &c.BasicEncoding, "auto", "form", "raw")
+	},
+	"client_key": func(d *caddyfile.Dispenser, c *authority.Config) error {
+		arguments := d.RemainingArgs()
+		if len(arguments) == 0 || len(arguments) > 2 || slices.Contains(arguments, "") {
+			return d.Err("'client_key' takes a file and perhaps a key id: client_key <file> [<kid>]")
+		}
+		c.ClientKey = &authority.ClientKey{File: arguments[0]}
+		if len(arguments) == 2 {
+			c.ClientKey.KeyID = arguments[1]
+		}
+		return nil
+	},
+	"assertion_audience": func(d *caddyfile.Dispenser, c *authority.Config) error {
+		return parseText(d, &c.AssertionAudience)
+	},
+	"bearer_from": func(d *caddyfile.Dispenser, c *authority.Config) error {
+		arguments := d.RemainingArgs()
+		if len(arguments) == 0 || arguments[0] == "" {
+			return d.Err("'bearer_from' takes a token endpoint and perhaps scopes: bearer_from <token_endpoint> [<scope>...]")
+		}
+		for _, scope := range arguments[1:] {
+			if err := bearer.CheckScope(scope); err != nil {
+				return d.Errf("bad bearer_from scope '%s': %v", scope, err)
+			}
+		}
+		c.BearerFrom = &authority.BearerFrom{TokenEndpoint: arguments[0], Scope: arguments[1:]}
+		return nil
 	},
 	"bearer": func(d *caddyfile.Dispenser, c *authority.Config) error {
 		if !d.AllArgs(&c.Bearer) || c.Bearer == "" {
@@ -144,20 +182,99 @@ var authorityOptions = map[string]func(*caddyfile.Dispenser, *authority.Config) 
 		return parseNumber(d, &c.MaxConcurrent, 1, 100_000)
 	},
 	"max_response": func(d *caddyfile.Dispenser, c *authority.Config) error { return parseSize(d, &c.MaxResponse) },
+	"breaker":      parseBreaker,
+	"answer":       parseAnswer,
+	"transport":    parseTransport,
 	"cache":        parseCache,
 }
 
 // repeatableAuthorityOptions are those of which each line adds one.
 var repeatableAuthorityOptions = []string{"param", "endpoint_param", "request_header"}
 
-// laterClientAuth are the ways to sign in that a later build has.
-var laterClientAuth = []string{"client_secret_jwt", "private_key_jwt", "tls_client_auth"}
-
 func isAuthorityOption(name string) bool { return authorityOptions[name] != nil }
 
 func parseAuthorityLine(d *caddyfile.Dispenser, config *authority.Config) error {
 	return authorityOptions[d.Val()](d, config)
 }
+
+func parseBreaker(d *caddyfile.Dispenser, config *authority.Config) error {
+	arguments := d.RemainingArgs()
+	switch {
+	case slices.Equal(arguments, []string{"off"}):
+		config.Breaker = &authority.Breaker{Off: true}
+		return nil
+	case len(arguments) != 2:
+		return d.Err("'breaker' takes a number of failures and a duration, or 'off': breaker <failures> <duration>")
+	}
+	failures, err := strconv.Atoi(arguments[0])
+	if err != nil || failures < 1 || failures > maxFailures {
+		return d.Errf("bad breaker value '%s': must be a whole number from 1 to %d", arguments[0], maxFailures)
+	}
+	duration, err := caddy.ParseDuration(arguments[1])
+	if err != nil || duration <= 0 {
+		return d.Errf("bad breaker value '%s': must be a duration such as 10s", arguments[1])
+	}
+	config.Breaker = &authority.Breaker{Failures: failures, Duration: caddy.Duration(duration)}
+	return nil
+}
+
+// maxFailures bounds the failures of a breaker.
+const maxFailures = 100_000
+
+func parseAnswer(d *caddyfile.Dispenser, config *authority.Config) error {
+	if d.NextArg() {
+		return d.ArgErr()
+	}
+	config.Answer = new(authority.Answer)
+	paths := map[string]*string{
+		"scope": &config.Answer.Scope, "sub": &config.Answer.Sub, "username": &config.Answer.Username,
+		"client_id": &config.Answer.ClientID, "exp": &config.Answer.Exp,
+	}
+	seen := make(once)
+	for nesting := d.Nesting(); d.NextBlock(nesting); {
+		if err := seen.check(d); err != nil {
+			return err
+		}
+		option := d.Val()
+		if path := paths[option]; path != nil {
+			if err := parseText(d, path); err != nil {
+				return err
+			}
+			continue
+		}
+		if option != "active" {
+			return unrecognized(d, nil)
+		}
+		arguments := d.RemainingArgs()
+		if len(arguments) == 0 || len(arguments) > 2 || slices.Contains(arguments, "") {
+			return d.Err("'active' takes a path and perhaps a value: active <path> [<value>]")
+		}
+		config.Answer.Active = &authority.Active{Path: arguments[0]}
+		if len(arguments) == 2 {
+			config.Answer.Active.Value = arguments[1]
+		}
+	}
+	if len(seen) == 0 {
+		return d.Err("'answer' needs a block that says where the parts of an answer are")
+	}
+	return nil
+}
+
+// parseTransport parses the transport of Caddy's reverse proxy.
+func parseTransport(d *caddyfile.Dispenser, config *authority.Config) error {
+	if !d.NextArg() || d.Val() != transportProtocol {
+		return d.Errf("'transport' must be '%s', with the options of reverse_proxy", transportProtocol)
+	}
+	module, err := caddyfile.UnmarshalModule(d, "http.reverse_proxy.transport."+transportProtocol)
+	if err != nil {
+		return err
+	}
+	config.Transport = caddyconfig.JSONModuleObject(module, "protocol", transportProtocol, nil)
+	return nil
+}
+
+// transportProtocol is the only transport that reaches an authorization server.
+const transportProtocol = "http"
 
 func parseCache(d *caddyfile.Dispenser, config *authority.Config) error {
 	config.Cache = new(authority.Cache)

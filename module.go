@@ -62,6 +62,10 @@ type Handler struct {
 	ScopeMatch policy.ScopeMatch `json:"scope_match,omitempty"`
 	// Demands on members of the answer, all of which have to be met; otherwise the request is refused with 403.
 	Claim []policy.Claim `json:"claim,omitempty"`
+	// Expressions in the Common Expression Language that have to be true, all of them; otherwise the request is refused with
+	// 403. They know `claims`, `scopes`, `request.method`, `request.path`, `request.host` and `now`. One that cannot be
+	// evaluated, since a claim is absent or of another type, is not met.
+	Require []string `json:"require,omitempty"`
 	// The audiences of which the `aud` of a token must contain one. A token without audience is refused then.
 	Audience []string `json:"audience,omitempty"`
 	// Pass requests without a token on, without identity. A bad token is still refused.
@@ -125,6 +129,14 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 		Claims:     h.Claim,
 		Audience:   h.Audience,
 		Leeway:     h.authority.Leeway,
+		Issuer:     h.authority.Issuer,
+	}
+	for _, expression := range h.Require {
+		requirement, err := policy.NewRequirement(expression)
+		if err != nil {
+			return fmt.Errorf("require: %w", err)
+		}
+		h.rules.Requirements = append(h.rules.Requirements, requirement)
 	}
 	if err := h.rules.Check(); err != nil {
 		return err
@@ -222,7 +234,10 @@ func (h *Handler) decide(r *http.Request, visit *visit) (outcome, *refusal) {
 		return h.authorityRefusal(r.Context(), err).end()
 	}
 
-	verdict := h.rules.Judge(answer, time.Now(), credential.Scheme == bearer.SchemeDPoP)
+	verdict := h.rules.Judge(answer, time.Now(), policy.Presented{
+		Request:    r,
+		Possession: credential.Scheme == bearer.SchemeDPoP,
+	})
 	if verdict.Outcome != policy.Allowed {
 		return verdictRefusal(verdict).end()
 	}

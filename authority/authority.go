@@ -25,6 +25,8 @@ type Authority struct {
 	MaxToken int
 	// Leeway is how far its clock may differ from ours.
 	Leeway time.Duration
+	// Issuer is what iss has to name in its answers, if it is not empty.
+	Issuer string
 }
 
 // EmbeddedServer is what the app `authorization_server` offers to an authority that is `embedded`.
@@ -38,12 +40,15 @@ type EmbeddedServer interface {
 	OnRevocation(notify func(introspect.Digest)) (cancel func())
 }
 
-// ways, memories and states are what outlives a reload. Requests of an old configuration go on using them after it has let
-// go; none has anything to close.
+// These outlive a reload. Requests of an old configuration go on using them after it has let go; none has anything to
+// close.
 var (
-	ways     = caddy.NewUsagePool()
-	memories = caddy.NewUsagePool()
-	states   = caddy.NewUsagePool()
+	ways       = caddy.NewUsagePool()
+	discovered = caddy.NewUsagePool()
+	heldTokens = caddy.NewUsagePool()
+	breakers   = caddy.NewUsagePool()
+	memories   = caddy.NewUsagePool()
+	states     = caddy.NewUsagePool()
 )
 
 // pooled is a value in a pool that needs no destruction.
@@ -70,7 +75,7 @@ func (a *App) build(name string, config *Config) (*Authority, error) {
 	if err := config.Check(); err != nil {
 		return nil, err
 	}
-	authority := &Authority{Label: name, MaxToken: defaultMaxToken, Leeway: policy.DefaultLeeway}
+	authority := &Authority{Label: name, MaxToken: defaultMaxToken, Leeway: policy.DefaultLeeway, Issuer: config.Issuer}
 	if config.MaxToken > 0 {
 		authority.MaxToken = int(config.MaxToken)
 	}
@@ -88,7 +93,7 @@ func (a *App) build(name string, config *Config) (*Authority, error) {
 		}
 		source, identity = embedded, digest(embeddedLabel, embedded.Identity())
 	} else {
-		if source, identity, err = config.client(a.waysOf); err != nil {
+		if source, identity, err = a.source(config); err != nil {
 			return nil, err
 		}
 		if config.Client != nil {
@@ -144,13 +149,14 @@ func (a *App) state(config *Cache, identity, client string) (*cache.State, error
 	return state, nil
 }
 
-// waysOf returns what is known of how an authority wants credentials to be written.
-func (a *App) waysOf(credentials string) (*introspect.Ways, error) {
-	known, release, err := acquire(ways, credentials, func() (*introspect.Ways, error) { return new(introspect.Ways), nil })
+// outliving returns what a pool has under a name, or else the zero value, which it keeps as long as any configuration uses
+// it.
+func outliving[T any](a *App, pool *caddy.UsagePool, name string) (*T, error) {
+	value, release, err := acquire(pool, name, func() (*T, error) { return new(T), nil })
 	if err == nil {
 		a.release = append(a.release, release)
 	}
-	return known, err
+	return value, err
 }
 
 func (a *App) embeddedServer() (EmbeddedServer, error) {

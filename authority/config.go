@@ -1,9 +1,11 @@
 package authority
 
 import (
+	"cmp"
 	"crypto/sha256"
 	"encoding/binary"
 	"encoding/hex"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net/url"
@@ -17,21 +19,34 @@ import (
 
 // Config describes an authority: an authorization server that is asked what it knows of a token.
 type Config struct {
-	// The URL of the RFC 7662 introspection endpoint: https, or http on loopback.
+	// The issuer identifier of the authorization server: https, or http on loopback. Its introspection endpoint is
+	// discovered (RFC 8414, then OpenID Connect Discovery) when it is first needed, and an `iss` in an answer has to be the
+	// same. Beside `endpoint` it only checks the `iss`.
+	Issuer string `json:"issuer,omitempty"`
+	// The URL of the RFC 7662 introspection endpoint: https, or http on loopback. Default: discovered from `issuer`.
 	Endpoint string `json:"endpoint,omitempty"`
 	// Ask the `authorization_server` of this process, without HTTP. Excludes `endpoint` and `client`.
 	Embedded bool `json:"embedded,omitempty"`
 	// The client as which the gateway asks.
 	Client *Client `json:"client,omitempty"`
-	// How the gateway signs in at the endpoint: `client_secret_basic`, `client_secret_post` or `none`. Default:
-	// `client_secret_basic` if the client has a secret.
+	// How the gateway signs in at the endpoint: `client_secret_basic`, `client_secret_post`, `client_secret_jwt`,
+	// `private_key_jwt`, `tls_client_auth` (with a client certificate in `transport`) or `none`. Default:
+	// `client_secret_basic` if the client has a secret, `private_key_jwt` if there is a `client_key`.
 	ClientAuth string `json:"client_auth,omitempty"`
 	// How `client_secret_basic` writes id and secret: `form` (RFC 6749 section 2.3.1), `raw` (as typed), or `auto`, which
 	// tries form, then raw where that is something else, once per secret, and remembers which one was accepted. Default:
 	// `auto`.
 	BasicEncoding string `json:"basic_encoding,omitempty"`
+	// The private key for `private_key_jwt`.
+	ClientKey *ClientKey `json:"client_key,omitempty"`
+	// The audience of the assertions of `client_secret_jwt` and `private_key_jwt`. Default: the issuer, else the token
+	// endpoint, else the endpoint.
+	AssertionAudience string `json:"assertion_audience,omitempty"`
 	// A bearer token with which the gateway signs in instead of as a client. Placeholders are resolved.
 	Bearer string `json:"bearer,omitempty"`
+	// Where the gateway gets such a token by itself, by the client credentials grant as `client`. It is renewed ahead of
+	// its expiry, and when it is refused.
+	BearerFrom *BearerFrom `json:"bearer_from,omitempty"`
 	// The token_type_hint that is sent, or `off`. Default: `access_token`.
 	TokenTypeHint string `json:"token_type_hint,omitempty"`
 	// Further form parameters. Placeholders in the values are resolved.
@@ -55,8 +70,15 @@ type Config struct {
 	// How many calls may be under way at once. Further ones wait for at most `timeout`; when too many wait, the
 	// answer is 503. Default: 64.
 	MaxConcurrent int `json:"max_concurrent,omitempty"`
+	// When the authority is not asked for a while because it does not answer. Default: after 5 failures in a row, for `10s`.
+	Breaker *Breaker `json:"breaker,omitempty"`
 	// The longest answer that is read, in bytes. Default: 1048576.
 	MaxResponse int64 `json:"max_response,omitempty"`
+	// Where the parts of an answer are, for an authority that does not answer as RFC 7662 demands.
+	Answer *Answer `json:"answer,omitempty"`
+	// How the calls are carried: the transport of Caddy's reverse proxy, for trust in certificates, a client certificate,
+	// resolvers and the like. Default: one with the system's settings.
+	Transport json.RawMessage `json:"transport,omitempty" caddy:"namespace=http.reverse_proxy.transport inline_key=protocol"`
 	// How long answers are remembered.
 	Cache *Cache `json:"cache,omitempty"`
 }
@@ -74,6 +96,57 @@ type Client struct {
 	// The client secret. Use a placeholder, `{env.NAME}` or `{file./absolute/path}`: Caddy shows its configuration
 	// to whoever reaches the admin endpoint.
 	Secret string `json:"secret,omitempty"`
+}
+
+// ClientKey is a private key in a file.
+type ClientKey struct {
+	// The path of the file: a PEM block (PKCS #8, PKCS #1 or SEC 1), a JWK or a JWK set. Placeholders are resolved.
+	File string `json:"file,omitempty"`
+	// The key id that the assertions name. Default: the one of the JWK. In a JWK set it chooses the key.
+	KeyID string `json:"kid,omitempty"`
+}
+
+// BearerFrom says where the gateway gets an access token of its own.
+type BearerFrom struct {
+	// The token endpoint: https, or http on loopback.
+	TokenEndpoint string `json:"token_endpoint,omitempty"`
+	// The scopes that are asked for.
+	Scope []string `json:"scope,omitempty"`
+}
+
+// Breaker says when an authority that does not answer is left alone.
+type Breaker struct {
+	// Never.
+	Off bool `json:"off,omitempty"`
+	// After how many connection errors, timeouts and 5xx in a row, over at least three different tokens.
+	Failures int `json:"failures,omitempty"`
+	// For how long. Then one call is let through to see.
+	Duration caddy.Duration `json:"duration,omitempty"`
+}
+
+// Answer says where the parts of an answer are. Each is the path of a claim; one that is not given is the member that RFC
+// 7662 names.
+type Answer struct {
+	// Where an answer tells that the token is active.
+	Active *Active `json:"active,omitempty"`
+	// Where the granted scopes are.
+	Scope string `json:"scope,omitempty"`
+	// Where the subject is.
+	Sub string `json:"sub,omitempty"`
+	// Where the name of the user is.
+	Username string `json:"username,omitempty"`
+	// Where the client is.
+	ClientID string `json:"client_id,omitempty"`
+	// Where the expiry is, in seconds since the epoch.
+	Exp string `json:"exp,omitempty"`
+}
+
+// Active says when an answer calls a token active.
+type Active struct {
+	// The path of a claim.
+	Path string `json:"path,omitempty"`
+	// The value that it has to equal. Default: it is there, and neither null nor false.
+	Value string `json:"value,omitempty"`
 }
 
 // Cache says how an authority's answers are remembered. What is remembered is the authority's answer, never a decision.
@@ -98,38 +171,99 @@ const defaultMaxToken = 8 << 10
 func (c *Config) Check() error {
 	switch {
 	case c == nil:
-		return errors.New("is null: it needs 'endpoint <url>' or 'embedded'")
-	case c.Embedded && c.Endpoint != "":
-		return errors.New("'embedded' and 'endpoint' exclude each other")
+		return errors.New("is null: it needs 'issuer <url>', 'endpoint <url>' or 'embedded'")
+	case c.Embedded && (c.Endpoint != "" || c.Issuer != ""):
+		return errors.New("'embedded' excludes 'issuer' and 'endpoint'")
 	case c.Embedded && c.signsIn():
 		return errors.New("'embedded' needs no client: the server is asked in the same process")
 	case c.Embedded && c.calls():
 		return errors.New("'embedded' makes no calls: options of the calls to an endpoint mean nothing there")
-	case !c.Embedded && c.Endpoint == "":
-		return errors.New("needs 'endpoint <url>' or 'embedded'")
+	case !c.Embedded && c.Endpoint == "" && c.Issuer == "":
+		return errors.New("needs 'issuer <url>', 'endpoint <url>' or 'embedded'")
 	case c.MaxToken < 0, c.Timeout < 0, c.MaxConcurrent < 0, c.MaxResponse < 0:
 		return errors.New("'max_token', 'timeout', 'max_concurrent' and 'max_response' must be positive")
 	case c.Retries != nil && *c.Retries < 0, c.Leeway != nil && *c.Leeway < 0:
 		return errors.New("'retries' and 'leeway' must not be negative")
 	}
+	checks := []func() error{c.Cache.check}
 	if !c.Embedded {
-		if err := introspect.CheckURL(c.Endpoint, c.InsecureHTTP); err != nil {
-			return fmt.Errorf("endpoint: %w", err)
-		}
-		if err := c.checkSignIn(); err != nil {
-			return err
-		}
-		if err := c.checkPairs(); err != nil {
+		checks = append(checks, c.checkURLs, c.checkSignIn, c.checkPairs, c.checkTransport, c.Breaker.check, c.Answer.check)
+	}
+	for _, check := range checks {
+		if err := check(); err != nil {
 			return err
 		}
 	}
-	return c.Cache.check()
+	return nil
+}
+
+func (c *Config) checkURLs() error {
+	if c.Issuer != "" {
+		if err := introspect.CheckIssuer(c.Issuer, c.InsecureHTTP); err != nil {
+			return fmt.Errorf("issuer: %w", err)
+		}
+	}
+	if c.Endpoint != "" {
+		if err := introspect.CheckURL(c.Endpoint, c.InsecureHTTP); err != nil {
+			return fmt.Errorf("endpoint: %w", err)
+		}
+	}
+	if c.BearerFrom != nil {
+		if err := introspect.CheckURL(c.BearerFrom.TokenEndpoint, c.InsecureHTTP); err != nil {
+			return fmt.Errorf("bearer_from: %w", err)
+		}
+	}
+	return nil
 }
 
 // calls tells whether anything is said of the calls to an endpoint.
 func (c *Config) calls() bool {
 	return c.InsecureHTTP || c.Timeout != 0 || c.Retries != nil || c.MaxConcurrent != 0 || c.MaxResponse != 0 ||
-		c.TokenTypeHint != "" || len(c.Param)+len(c.EndpointParam)+len(c.RequestHeader) > 0
+		c.TokenTypeHint != "" || len(c.Param)+len(c.EndpointParam)+len(c.RequestHeader) > 0 ||
+		c.Breaker != nil || c.Answer != nil || len(c.Transport) > 0
+}
+
+func (c *Config) checkTransport() error {
+	if len(c.Transport) == 0 {
+		return nil
+	}
+	var transport struct {
+		Protocol string `json:"protocol"`
+	}
+	if err := json.Unmarshal(c.Transport, &transport); err != nil || transport.Protocol != "http" {
+		return errors.New("transport: its protocol must be http")
+	}
+	return nil
+}
+
+func (b *Breaker) check() error {
+	switch {
+	case b == nil:
+		return nil
+	case b.Off && *b != Breaker{Off: true}:
+		return errors.New("'breaker off' excludes all other breaker options")
+	case !b.Off && (b.Failures < 1 || b.Duration <= 0):
+		return errors.New("breaker: the number of failures and the duration must be positive")
+	}
+	return nil
+}
+
+func (a *Answer) check() error {
+	if a != nil && a.Active != nil && a.Active.Path == "" {
+		return errors.New("answer: the path of 'active' is empty")
+	}
+	return nil
+}
+
+func (a *Answer) shape() introspect.Shape {
+	if a == nil {
+		return introspect.Shape{}
+	}
+	shape := introspect.Shape{Scope: a.Scope, Subject: a.Sub, Username: a.Username, ClientID: a.ClientID, Expiry: a.Exp}
+	if a.Active != nil {
+		shape.Active, shape.ActiveValue = a.Active.Path, a.Active.Value
+	}
+	return shape
 }
 
 func (c *Cache) check() error {
@@ -168,6 +302,13 @@ func (c *Config) timeout() time.Duration {
 	return introspect.DefaultTimeout
 }
 
+func (c *Config) retries() int {
+	if c.Retries != nil {
+		return *c.Retries
+	}
+	return introspect.DefaultRetries
+}
+
 // digest names what makes an authority itself, as far as its answers go: two configurations with the same digest
 // would be told the same of every token. Secrets and limits are no part of it.
 func digest(parts ...string) string {
@@ -184,7 +325,7 @@ func (c *Config) label(digest string) string {
 	if c.Embedded {
 		return embeddedLabel
 	}
-	endpoint, err := url.Parse(c.Endpoint)
+	endpoint, err := url.Parse(cmp.Or(c.Endpoint, c.Issuer))
 	if err != nil {
 		return digest[:8]
 	}

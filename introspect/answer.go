@@ -68,11 +68,17 @@ func (a *Answer) HasAudience(audience string) bool {
 // Claim returns a member of the answer: a string, bool, json.Number, []any, Object, or nil for null. The path is
 // first tried as one whole member name, then split at its dots, of which `\.` is a literal one. An absent member is
 // not ok. What is returned is shared and must not be changed.
-func (a *Answer) Claim(path string) (value any, ok bool) {
-	if value, ok = a.claims.get(path); ok || !strings.ContainsAny(path, `.\`) {
+func (a *Answer) Claim(path string) (value any, ok bool) { return a.claims.at(path) }
+
+// Claims returns all members of the answer.
+func (a *Answer) Claims() Object { return Object{a.claims} }
+
+// at finds a member by its path.
+func (o object) at(path string) (value any, ok bool) {
+	if value, ok = o.get(path); ok || !strings.ContainsAny(path, `.\`) {
 		return value, ok
 	}
-	value = Object{a.claims}
+	value = Object{o}
 	for _, name := range splitPath(path) {
 		inner, isObject := value.(Object)
 		if !isObject {
@@ -113,11 +119,7 @@ func (a *Answer) Size() int {
 // compared exactly, and an object that has one name twice, at any depth, is no answer: of two values nobody can say
 // which one was meant. The error says what is wrong without repeating what was sent.
 func ParseAnswer(body []byte, askedAt time.Time) (*Answer, error) {
-	claims, err := parseObject(body)
-	if err != nil {
-		return nil, fmt.Errorf("%w: %w", ErrMalformed, err)
-	}
-	return newAnswer(claims, askedAt)
+	return Shape{}.Parse(body, askedAt)
 }
 
 // AnswerOf makes an answer of the members that an authorization server in the same process would send, which pass
@@ -130,34 +132,30 @@ func AnswerOf(members map[string]any, askedAt time.Time) (*Answer, error) {
 	return ParseAnswer(body, askedAt)
 }
 
-func newAnswer(claims object, askedAt time.Time) (*Answer, error) {
-	active, ok := claims.get("active")
-	if !ok {
-		return nil, fmt.Errorf("%w: member %q is missing", ErrMalformed, "active")
-	}
-	isActive, isBool := active.(bool)
-	if !isBool {
-		return nil, fmt.Errorf("%w: member %q is not a JSON boolean", ErrMalformed, "active")
+func (s Shape) newAnswer(claims object, askedAt time.Time) (*Answer, error) {
+	active, err := s.active(claims)
+	if err != nil {
+		return nil, err
 	}
 	answer := &Answer{AskedAt: askedAt, Source: Miss}
-	if !isActive {
+	if !active {
 		// RFC 7662 section 2.2: whatever else it says means nothing.
 		return answer, nil
 	}
 	answer.Active = true
 	answer.claims = claims
-	answer.ClientID = text(claims, "client_id")
-	answer.Username = text(claims, "username")
-	answer.Subject = text(claims, "sub")
-	answer.Issuer = text(claims, "iss")
-	answer.TokenType = text(claims, "token_type")
-	answer.Scope = scopes(claims)
+	answer.ClientID = text(s.part(claims, s.ClientID, "client_id"))
+	answer.Username = text(s.part(claims, s.Username, "username"))
+	answer.Subject = text(s.part(claims, s.Subject, "sub"))
+	answer.Issuer = text(s.part(claims, "", "iss"))
+	answer.TokenType = text(s.part(claims, "", "token_type"))
+	answer.Scope = s.scopes(claims)
 	answer.Audience = audience(claims)
 	for _, date := range []struct {
-		name string
-		into *time.Time
-	}{{"exp", &answer.ExpiresAt}, {"nbf", &answer.NotBefore}, {"iat", &answer.IssuedAt}} {
-		if err := numericDate(claims, date.name, date.into); err != nil {
+		path, name string
+		into       *time.Time
+	}{{s.Expiry, "exp", &answer.ExpiresAt}, {"", "nbf", &answer.NotBefore}, {"", "iat", &answer.IssuedAt}} {
+		if err := numericDate(s.part(claims, date.path, date.name), date.name, date.into); err != nil {
 			return nil, err
 		}
 	}
@@ -167,8 +165,7 @@ func newAnswer(claims object, askedAt time.Time) (*Answer, error) {
 }
 
 // text reads a member that names somebody. Servers also send numbers there.
-func text(claims object, name string) string {
-	value, _ := claims.get(name)
+func text(value any) string {
 	switch value := value.(type) {
 	case string:
 		return value
@@ -180,9 +177,9 @@ func text(claims object, name string) string {
 
 // scopes reads "scope", a space-separated string (RFC 7662 section 2.2) or, as some servers send it, an array; "scp"
 // is its alias. An element with a space in it is no scope (RFC 6749 section 3.3) and grants nothing.
-func scopes(claims object) []string {
-	value, ok := claims.get("scope")
-	if !ok || value == nil {
+func (s Shape) scopes(claims object) []string {
+	value := s.part(claims, s.Scope, "scope")
+	if value == nil && s.Scope == "" {
 		value, _ = claims.get("scp")
 	}
 	var granted []string
@@ -227,9 +224,8 @@ const (
 
 // numericDate reads seconds since the epoch: an integer, a float, or the same as a string. Something else under that
 // name is not an answer, since a limit that cannot be read must not count as no limit.
-func numericDate(claims object, name string, into *time.Time) error {
-	value, ok := claims.get(name)
-	if !ok || value == nil {
+func numericDate(value any, name string, into *time.Time) error {
+	if value == nil {
 		return nil
 	}
 	number, isNumber := value.(json.Number)

@@ -4,15 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"maps"
 	"net"
 	"net/http"
 	"net/url"
-	"slices"
 	"strings"
-	"sync"
-	"sync/atomic"
 	"time"
 )
 
@@ -20,34 +16,23 @@ import (
 // client's request but the token, and reads no more of an answer than it was told to. It is safe for concurrent
 // use.
 type Client struct {
-	endpoint    string
-	auth        [2]ClientAuth
-	hint        string
-	parameters  url.Values
-	header      http.Header
-	httpClient  *http.Client
-	timeout     time.Duration
-	retries     int
-	maxResponse int64
-	now         func() time.Time
-	ways        *Ways
-}
-
-// Ways is what is known of which of two ways to write the same credentials an authority accepts. It outlives the Client
-// that finds it out, if it is given to the next one for the same credentials. The zero value knows nothing. It is safe
-// for concurrent use.
-type Ways struct {
-	// way is the one that is used. Until it is settled, that is the first one, and only whoever holds the mutex tries
-	// the other.
-	way     atomic.Int32
-	settled atomic.Bool
-	trying  sync.Mutex
+	endpoint   string // empty: the one that discovery finds
+	discovery  *Discovery
+	query      url.Values
+	hint       string
+	parameters url.Values
+	shape      Shape
+	caller     *caller
+	timeout    time.Duration
+	now        func() time.Time
 }
 
 // ClientConfig says whom a Client asks and how.
 type ClientConfig struct {
 	// Endpoint is the introspection endpoint: https, or http on loopback.
 	Endpoint string
+	// Discovery finds the endpoint where Endpoint is empty.
+	Discovery *Discovery
 	// InsecureHTTP allows http beyond loopback, where everybody on the way reads tokens and the client secret.
 	InsecureHTTP bool
 	// Auth signs in at the endpoint. RFC 7662 section 2.1 demands that one does.
@@ -63,6 +48,8 @@ type ClientConfig struct {
 	EndpointParameters, Parameters url.Values
 	// Header is added to the request.
 	Header http.Header
+	// Shape says where in an answer its parts are. The zero value is the answer of RFC 7662.
+	Shape Shape
 	// Timeout bounds a whole call, retries included. Default: 5 seconds.
 	Timeout time.Duration
 	// Retries is how often a call is repeated after a connection error, 502, 503 or 504, within Timeout.
@@ -84,62 +71,38 @@ const (
 
 // NewClient checks the configuration and returns a Client. It opens no connection.
 func NewClient(config ClientConfig) (*Client, error) {
-	if err := CheckURL(config.Endpoint, config.InsecureHTTP); err != nil {
-		return nil, fmt.Errorf("endpoint: %w", err)
+	if config.Endpoint != "" || config.Discovery == nil {
+		if err := CheckURL(config.Endpoint, config.InsecureHTTP); err != nil {
+			return nil, fmt.Errorf("endpoint: %w", err)
+		}
 	}
 	if config.Auth == nil {
 		return nil, errors.New("endpoint: no client authentication (RFC 7662 section 2.1): add 'client <id> <secret>'")
 	}
-	endpoint, err := withQuery(config.Endpoint, config.EndpointParameters)
-	if err != nil {
-		return nil, err
-	}
 	client := &Client{
-		endpoint:    endpoint,
-		auth:        [2]ClientAuth{config.Auth, config.OtherAuth},
-		ways:        config.Ways,
-		hint:        config.Hint,
-		parameters:  config.Parameters,
-		header:      config.Header,
-		timeout:     config.Timeout,
-		retries:     config.Retries,
-		maxResponse: config.MaxResponse,
-		now:         config.Now,
+		discovery:  config.Discovery,
+		query:      config.EndpointParameters,
+		hint:       config.Hint,
+		parameters: config.Parameters,
+		shape:      config.Shape,
+		timeout:    config.Timeout,
+		now:        config.Now,
+		caller: newCaller(config.Auth, config.OtherAuth, config.Ways, config.Header, config.Transport, config.Retries,
+			config.MaxResponse),
 	}
-	if client.ways == nil {
-		client.ways = new(Ways)
+	if config.Endpoint != "" {
+		var err error
+		if client.endpoint, err = withQuery(config.Endpoint, config.EndpointParameters); err != nil {
+			return nil, err
+		}
 	}
 	if client.timeout <= 0 {
 		client.timeout = DefaultTimeout
 	}
-	if client.maxResponse <= 0 {
-		client.maxResponse = DefaultMaxResponse
-	}
 	if client.now == nil {
 		client.now = time.Now
 	}
-	transport := config.Transport
-	if transport == nil {
-		transport = newTransport()
-	}
-	client.httpClient = &http.Client{
-		Transport:     transport,
-		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
-	}
 	return client, nil
-}
-
-func newTransport() *http.Transport {
-	return &http.Transport{
-		Proxy:                 http.ProxyFromEnvironment,
-		DialContext:           (&net.Dialer{Timeout: 3 * time.Second, KeepAlive: 30 * time.Second}).DialContext,
-		ForceAttemptHTTP2:     true,
-		MaxIdleConns:          128,
-		MaxIdleConnsPerHost:   64,
-		IdleConnTimeout:       90 * time.Second,
-		TLSHandshakeTimeout:   5 * time.Second,
-		ExpectContinueTimeout: time.Second,
-	}
 }
 
 // CheckURL says what is wrong with a URL to which tokens or secrets are sent: it has to be https, or http on loopback
@@ -192,96 +155,47 @@ func withQuery(endpoint string, parameters url.Values) (string, error) {
 
 // Introspect asks the endpoint.
 func (c *Client) Introspect(ctx context.Context, token Token) (*Answer, error) {
-	ctx, cancel := context.WithTimeout(ctx, c.timeout)
+	ctx, cancel := bounded(ctx, c.timeout)
 	defer cancel()
-	if c.auth[1] == nil {
-		return c.askRepeatedly(ctx, token, 0)
+	endpoint, err := c.findEndpoint(ctx)
+	if err != nil {
+		return nil, err
 	}
-	way := c.ways.way.Load()
-	answer, err := c.askRepeatedly(ctx, token, way)
-	switch {
-	case c.ways.settled.Load():
-		// A call that began before the other way was found has used the wrong one.
-		if found := c.ways.way.Load(); found != way && errors.Is(err, ErrCredentials) {
-			return c.askRepeatedly(ctx, token, found)
-		}
-	case err == nil:
-		c.ways.settled.Store(true)
-	case errors.Is(err, ErrCredentials):
-		return c.askInAnotherWay(ctx, token, err)
-	}
-	return answer, err
-}
-
-// askInAnotherWay finds out whether the authority accepts the credentials if they are written in the other way, once.
-func (c *Client) askInAnotherWay(ctx context.Context, token Token, refused error) (*Answer, error) {
-	c.ways.trying.Lock()
-	defer c.ways.trying.Unlock()
-	if c.ways.settled.Load() {
-		if way := c.ways.way.Load(); way != 0 {
-			return c.askRepeatedly(ctx, token, way)
-		}
-		return nil, refused
-	}
-	answer, err := c.askRepeatedly(ctx, token, 1)
-	switch {
-	case err == nil:
-		c.ways.way.Store(1)
-		c.ways.settled.Store(true)
-	case errors.Is(err, ErrCredentials):
-		c.ways.settled.Store(true)
-	}
-	return answer, err
-}
-
-func (c *Client) askRepeatedly(ctx context.Context, token Token, way int32) (*Answer, error) {
-	for attempt := 0; ; attempt++ {
-		answer, again, err := c.ask(ctx, token, c.auth[way])
-		if err == nil || !again || attempt == c.retries || ctx.Err() != nil {
-			return answer, err
-		}
-	}
-}
-
-// ask makes one call, and says whether it makes sense to repeat a failed one.
-func (c *Client) ask(ctx context.Context, token Token, auth ClientAuth) (answer *Answer, again bool, err error) {
 	// RFC 7662 section 2.1: parameters in the body, form-encoded.
-	form := maps.Clone(c.parameters)
-	if form == nil {
-		form = make(url.Values)
-	}
+	form := make(url.Values, len(c.parameters)+2)
+	maps.Copy(form, c.parameters)
 	form.Set("token", token.Value())
 	if c.hint != "" {
 		form.Set("token_type_hint", c.hint)
 	}
-	request, err := http.NewRequestWithContext(ctx, http.MethodPost, c.endpoint, nil)
-	if err != nil {
-		return nil, false, fmt.Errorf("%w: making the request", ErrUnavailable)
-	}
-	request.Header.Set("User-Agent", "portcullis")
-	for name, values := range c.header {
-		request.Header[name] = slices.Clone(values)
-	}
-	auth.Authenticate(request, form)
-	encoded := form.Encode()
-	request.Body = io.NopCloser(strings.NewReader(encoded))
-	request.GetBody = func() (io.ReadCloser, error) { return io.NopCloser(strings.NewReader(encoded)), nil }
-	request.ContentLength = int64(len(encoded))
-	request.Header.Set("Content-Type", "application/x-www-form-urlencoded")
-	request.Header.Set("Accept", "application/json")
-
+	var answer *Answer
 	askedAt := c.now()
-	response, err := c.httpClient.Do(request)
+	err = c.caller.post(ctx, endpoint, form, func(response *reply) (again bool, err error) {
+		answer, again, err = c.read(response, askedAt)
+		return again, err
+	})
 	if err != nil {
-		return nil, true, callError(ctx, "asking the authorization server", err)
+		c.doubt(err)
+		return nil, err
 	}
-	defer response.Body.Close()
-	body, err := io.ReadAll(io.LimitReader(response.Body, c.maxResponse+1))
+	return answer, nil
+}
+
+// findEndpoint returns the endpoint that is configured, or else the one that the authority publishes.
+func (c *Client) findEndpoint(ctx context.Context) (string, error) {
+	if c.endpoint != "" {
+		return c.endpoint, nil
+	}
+	metadata, err := c.discovery.Metadata(ctx)
 	if err != nil {
-		return nil, true, callError(ctx, "reading the answer", err)
+		return "", err
 	}
-	if int64(len(body)) > c.maxResponse {
-		return nil, false, fmt.Errorf("%w: more than %d bytes", ErrMalformed, c.maxResponse)
+	return withQuery(metadata.IntrospectionEndpoint, c.query)
+}
+
+// doubt has the metadata looked at again where a call failed in a way that another endpoint would explain.
+func (c *Client) doubt(err error) {
+	if c.endpoint == "" && !errors.Is(err, context.Canceled) {
+		c.discovery.Doubt()
 	}
-	return c.read(response, body, askedAt)
 }

@@ -8,6 +8,7 @@ package introspect
 import (
 	"context"
 	"errors"
+	"fmt"
 )
 
 // Introspector tells what an authorization server knows about a token.
@@ -31,3 +32,7 @@ var (
 	// ErrMalformed means that what the authority sent is not an answer of RFC 7662.
 	ErrMalformed = errors.New("authorization server sent no introspection answer")
 )
+
+// errBusy means that the authority could not be asked, for reasons that say nothing of its health: it or the gateway has
+// enough to do.
+var errBusy = fmt.Errorf("%w, for now", ErrUnavailable)

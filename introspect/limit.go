@@ -43,7 +43,7 @@ func (l *limiter) enter(ctx context.Context) error {
 	}
 	if l.waiting.Add(1) > int64(cap(l.slots)*waitersPerCall) {
 		l.waiting.Add(-1)
-		return fmt.Errorf("%w: too many calls are waiting", ErrUnavailable)
+		return fmt.Errorf("%w: too many calls are waiting", errBusy)
 	}
 	defer l.waiting.Add(-1)
 	timer := time.NewTimer(l.wait)
@@ -52,7 +52,7 @@ func (l *limiter) enter(ctx context.Context) error {
 	case l.slots <- struct{}{}:
 		return nil
 	case <-timer.C:
-		return fmt.Errorf("%w: %d calls are under way", ErrUnavailable, cap(l.slots))
+		return fmt.Errorf("%w: %d calls are under way", errBusy, cap(l.slots))
 	case <-ctx.Done():
 		return ctx.Err()
 	}

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"iter"
 	"strconv"
 	"unicode/utf16"
 	"unicode/utf8"
@@ -66,6 +67,17 @@ func sizeOf(value any) int {
 
 // Object is a JSON object inside an answer. It marshals to the JSON that it was read from, without white space.
 type Object struct{ members object }
+
+// All yields the members in the order in which they were sent, with values as Answer.Claim returns them.
+func (o Object) All() iter.Seq2[string, any] {
+	return func(yield func(string, any) bool) {
+		for _, m := range o.members {
+			if !yield(m.name, m.value) {
+				return
+			}
+		}
+	}
+}
 
 // MarshalJSON keeps the order of the members and every digit of a number.
 func (o Object) MarshalJSON() ([]byte, error) {

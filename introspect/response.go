@@ -16,14 +16,14 @@ import (
 )
 
 // read judges a response by its status, type and body (RFC 7662 sections 2.2 and 2.3).
-func (c *Client) read(response *http.Response, body []byte, askedAt time.Time) (answer *Answer, again bool, err error) {
-	status := response.StatusCode
+func (c *Client) read(response *reply, askedAt time.Time) (answer *Answer, again bool, err error) {
+	status, body := response.status, response.body
 	switch {
 	case status == http.StatusOK:
-		if !isJSON(response.Header.Get("Content-Type")) {
+		if !isJSON(response.contentType) {
 			return nil, false, fmt.Errorf("%w: status 200 with a content type that is not JSON", ErrMalformed)
 		}
-		answer, err = ParseAnswer(body, askedAt)
+		answer, err = c.shape.Parse(body, askedAt)
 		return answer, false, err
 	case status == http.StatusUnauthorized || status == http.StatusForbidden:
 		return nil, false, fmt.Errorf("%w: status %d%s", ErrCredentials, status, errorCode(body))
@@ -36,16 +36,24 @@ func (c *Client) read(response *http.Response, body []byte, askedAt time.Time) (
 			return nil, false, fmt.Errorf("%w: status 400%s", ErrCredentials, errorCode(body))
 		}
 		return nil, false, fmt.Errorf("%w: status 400%s", ErrMalformed, errorCode(body))
-	case status == http.StatusTooManyRequests:
-		return nil, false, fmt.Errorf("%w: status 429", ErrUnavailable)
-	case status == http.StatusBadGateway || status == http.StatusServiceUnavailable || status == http.StatusGatewayTimeout:
-		return nil, true, fmt.Errorf("%w: status %d", ErrUnavailable, status)
-	case status >= 500:
-		return nil, false, fmt.Errorf("%w: status %d", ErrUnavailable, status)
-	case status >= 300 && status < 400:
-		return nil, false, fmt.Errorf("%w: status %d, and redirects are not followed", ErrMalformed, status)
 	}
-	return nil, false, fmt.Errorf("%w: status %d", ErrMalformed, status)
+	again, err = failure(status)
+	return nil, again, err
+}
+
+// failure judges a status that is no success and says nothing of the request.
+func failure(status int) (again bool, err error) {
+	switch {
+	case status == http.StatusTooManyRequests:
+		return false, fmt.Errorf("%w: status 429", errBusy)
+	case status == http.StatusBadGateway || status == http.StatusServiceUnavailable || status == http.StatusGatewayTimeout:
+		return true, fmt.Errorf("%w: status %d", ErrUnavailable, status)
+	case status >= 500:
+		return false, fmt.Errorf("%w: status %d", ErrUnavailable, status)
+	case status >= 300 && status < 400:
+		return false, fmt.Errorf("%w: status %d, and redirects are not followed", ErrMalformed, status)
+	}
+	return false, fmt.Errorf("%w: status %d", ErrMalformed, status)
 }
 
 // callError tells slowness from absence, and drops the URL, which may hold parameters that are nobody's business.

@@ -1,9 +1,7 @@
 package policy
 
 import (
-	"encoding/json"
 	"slices"
-	"strconv"
 
 	"github.com/portcullis-gateway/portcullis/introspect"
 )
@@ -32,20 +30,7 @@ func (c Claim) met(answer *introspect.Answer) bool {
 		elements = []any{value}
 	}
 	return slices.ContainsFunc(elements, func(element any) bool {
-		text, isScalar := scalar(element)
+		text, isScalar := introspect.Scalar(element)
 		return isScalar && slices.Contains(c.Values, text)
 	})
-}
-
-// scalar is the text by which a string, boolean or number is compared.
-func scalar(value any) (string, bool) {
-	switch value := value.(type) {
-	case string:
-		return value, true
-	case bool:
-		return strconv.FormatBool(value), true
-	case json.Number:
-		return value.String(), true
-	}
-	return "", false
 }

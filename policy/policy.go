@@ -3,6 +3,7 @@ package policy
 
 import (
 	"errors"
+	"net/http"
 	"slices"
 	"strings"
 	"time"
@@ -43,6 +44,10 @@ type Rules struct {
 	ScopeMatch ScopeMatch
 	// Claims are demands on members of the answer, all of which have to be met.
 	Claims []Claim
+	// Requirements have to be met, all of them.
+	Requirements []*Requirement
+	// Issuer is the one that iss has to name, if it is not empty. An answer without iss is as good.
+	Issuer string
 	// Audience: aud has to contain one of them, if there are any. An answer without aud is refused.
 	Audience []string
 	// Leeway is how far the clocks may differ when nbf and iat are judged. It never stretches exp.
@@ -68,17 +73,25 @@ func (r *Rules) Demanded() []string {
 	return append(append(demanded, r.Scope...), r.AnyScope...)
 }
 
+// Presented is how a client presented the token.
+type Presented struct {
+	// Request is the client's request, as matchers see it. It is only read, and only by Requirements.
+	Request *http.Request
+	// Possession says that the token was presented in a way that claims a proof of possession (RFC 9449), which a token that
+	// is not bound must not pass with.
+	Possession bool
+}
+
 // Judge decides about an answer at the given instant. Where several rules are broken the verdict names the first in
-// this order: the token, its binding, its scopes, its claims. possession tells that the client presented the token in a way that
-// claims a proof of possession (RFC 9449), which a token that is not bound must not pass with.
-func (r *Rules) Judge(answer *introspect.Answer, now time.Time, possession bool) Verdict {
+// this order: the token, its binding, its scopes, its claims.
+func (r *Rules) Judge(answer *introspect.Answer, now time.Time, presented Presented) Verdict {
 	if reason := r.flaw(answer, now); reason != "" {
 		return Verdict{InvalidToken, reason}
 	}
 	switch {
 	case answer.Bound || strings.EqualFold(answer.TokenType, "DPoP"):
 		return Verdict{InvalidToken, "the token is bound to a key or certificate, and possession is not proved"}
-	case possession:
+	case presented.Possession:
 		return Verdict{InvalidToken, "the token is presented under the scheme DPoP, and is not bound to a key"}
 	}
 	for _, scope := range r.Scope {
@@ -95,6 +108,11 @@ func (r *Rules) Judge(answer *introspect.Answer, now time.Time, possession bool)
 			return Verdict{Forbidden, "claim " + claim.Path + " is absent or has another value"}
 		}
 	}
+	for _, requirement := range r.Requirements {
+		if err := requirement.met(answer, now, presented.Request); err != nil {
+			return Verdict{Forbidden, "require " + requirement.text + ": " + err.Error()}
+		}
+	}
 	return Verdict{Outcome: Allowed}
 }
 
@@ -109,12 +127,23 @@ func (r *Rules) flaw(answer *introspect.Answer, now time.Time) string {
 		return "the token is not valid yet (nbf)"
 	case answer.IssuedAt.After(now.Add(r.Leeway)):
 		return "the token is from the future (iat)"
+	case !r.isIssuer(answer):
+		return "the token is of another issuer"
 	case !isAccessToken(answer):
 		return "the token is not an access token"
 	case len(r.Audience) > 0 && !slices.ContainsFunc(r.Audience, answer.HasAudience):
 		return "the token is for another audience"
 	}
 	return ""
+}
+
+// isIssuer compares iss, where the answer has one, to the letter.
+func (r *Rules) isIssuer(answer *introspect.Answer) bool {
+	if r.Issuer == "" {
+		return true
+	}
+	issuer, _ := answer.Claim("iss")
+	return issuer == nil || issuer == r.Issuer
 }
 
 // isAccessToken refuses what the answer says is a refresh or an ID token. Most servers say nothing.

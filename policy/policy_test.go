@@ -51,11 +51,11 @@ func TestActive(t *testing.T) {
 		{"D03 another member that is spelled like active", `{"active":false,"Active":true}`, policy.InvalidToken},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			assert.Equal(t, tc.want, new(policy.Rules).Judge(parse(t, tc.body), now, false).Outcome)
+			assert.Equal(t, tc.want, new(policy.Rules).Judge(parse(t, tc.body), now, policy.Presented{}).Outcome)
 		})
 	}
 	t.Run("the zero answer", func(t *testing.T) {
-		assert.Equal(t, policy.InvalidToken, new(policy.Rules).Judge(new(introspect.Answer), now, false).Outcome)
+		assert.Equal(t, policy.InvalidToken, new(policy.Rules).Judge(new(introspect.Answer), now, policy.Presented{}).Outcome)
 	})
 }
 
@@ -106,7 +106,7 @@ func TestDates(t *testing.T) {
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			rules := policy.Rules{Leeway: tc.leeway}
-			assert.Equal(t, tc.want, rules.Judge(active(t, tc.members), now, false).Outcome)
+			assert.Equal(t, tc.want, rules.Judge(active(t, tc.members), now, policy.Presented{}).Outcome)
 		})
 	}
 }
@@ -119,7 +119,7 @@ func TestRememberedAnswersExpire(t *testing.T) {
 		0: policy.InvalidToken, 19: policy.InvalidToken, 20: policy.Allowed, 59: policy.Allowed,
 		60: policy.InvalidToken, 61: policy.InvalidToken,
 	} {
-		verdict := rules.Judge(answer, now.Add(time.Duration(seconds)*time.Second), false)
+		verdict := rules.Judge(answer, now.Add(time.Duration(seconds)*time.Second), policy.Presented{})
 		assert.Equal(t, want, verdict.Outcome, "after %d s: %s", seconds, verdict.Reason)
 	}
 }
@@ -159,7 +159,7 @@ func TestAudience(t *testing.T) {
 		t.Run(tc.name, func(t *testing.T) {
 			rules := policy.Rules{Audience: tc.demanded}
 			// D09: 401 invalid_token, not 403.
-			assert.Equal(t, tc.want, rules.Judge(active(t, tc.members), now, false).Outcome)
+			assert.Equal(t, tc.want, rules.Judge(active(t, tc.members), now, policy.Presented{}).Outcome)
 		})
 	}
 }
@@ -214,7 +214,7 @@ func TestScope(t *testing.T) {
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			rules := policy.Rules{Scope: tc.all, AnyScope: tc.any}
-			assert.Equal(t, tc.want, rules.Judge(active(t, tc.members), now, false).Outcome)
+			assert.Equal(t, tc.want, rules.Judge(active(t, tc.members), now, policy.Presented{}).Outcome)
 		})
 	}
 }
@@ -232,7 +232,7 @@ func TestOneAnswerManyRoutes(t *testing.T) {
 		{"of another audience", policy.Rules{Audience: []string{"https://b.example"}}, policy.InvalidToken},
 		{"reads again", policy.Rules{Scope: []string{"read"}}, policy.Allowed},
 	} {
-		assert.Equal(t, tc.want, tc.rules.Judge(answer, now, false).Outcome, "D12 a route that %s", tc.name)
+		assert.Equal(t, tc.want, tc.rules.Judge(answer, now, policy.Presented{}).Outcome, "D12 a route that %s", tc.name)
 	}
 }
 
@@ -287,7 +287,7 @@ func TestOnlyAccessTokens(t *testing.T) {
 		{"D13 a refresh token of type Bearer by typ", `"token_type":"Bearer","typ":"Refresh"`, policy.InvalidToken},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			assert.Equal(t, tc.want, new(policy.Rules).Judge(active(t, tc.members), now, false).Outcome)
+			assert.Equal(t, tc.want, new(policy.Rules).Judge(active(t, tc.members), now, policy.Presented{}).Outcome)
 		})
 	}
 }
@@ -322,7 +322,7 @@ func TestBoundTokens(t *testing.T) {
 		{"D14 token_type DPoP with cnf null, as a bearer token", `"token_type":"DPoP","cnf":null`, false, policy.InvalidToken},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			assert.Equal(t, tc.want, new(policy.Rules).Judge(active(t, tc.members), now, tc.possession).Outcome)
+			assert.Equal(t, tc.want, new(policy.Rules).Judge(active(t, tc.members), now, policy.Presented{Possession: tc.possession}).Outcome)
 		})
 	}
 }
@@ -356,7 +356,7 @@ func TestPrecedence(t *testing.T) {
 		{"nothing broken", active(t, aud+","+scope), false, policy.Allowed, ""},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			verdict := rules.Judge(tc.answer, now, tc.possession)
+			verdict := rules.Judge(tc.answer, now, policy.Presented{Possession: tc.possession})
 			assert.Equal(t, tc.want, verdict.Outcome)
 			if tc.reason == "" {
 				assert.Empty(t, verdict.Reason)
@@ -382,7 +382,7 @@ func TestReasonsHoldNothingOfTheToken(t *testing.T) {
 		aud + said + `,"nbf":9e9`,
 		`"aud":"canary"` + said,
 	} {
-		verdict := rules.Judge(active(t, members), now, false)
+		verdict := rules.Judge(active(t, members), now, policy.Presented{})
 		assert.NotEqual(t, policy.Allowed, verdict.Outcome, members)
 		assert.NotEmpty(t, verdict.Reason, members)
 		assert.NotContains(t, verdict.Reason, "canary", members)
@@ -422,7 +422,7 @@ func TestJudgeConcurrently(t *testing.T) {
 	for range 8 {
 		go func() {
 			rules.Demanded()
-			verdicts <- rules.Judge(answer, now, false).Outcome
+			verdicts <- rules.Judge(answer, now, policy.Presented{}).Outcome
 		}()
 	}
 	for range 8 {

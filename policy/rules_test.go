@@ -47,9 +47,9 @@ func TestScopeMatch(t *testing.T) {
 					want = policy.Allowed
 				}
 				all := policy.Rules{Scope: []string{tc.demanded}, ScopeMatch: match}
-				assert.Equal(t, want, all.Judge(answer, now, false).Outcome)
+				assert.Equal(t, want, all.Judge(answer, now, policy.Presented{}).Outcome)
 				anyOf := policy.Rules{AnyScope: []string{"nothing", tc.demanded}, ScopeMatch: match}
-				assert.Equal(t, want, anyOf.Judge(answer, now, false).Outcome)
+				assert.Equal(t, want, anyOf.Judge(answer, now, policy.Presented{}).Outcome)
 			})
 		}
 	}
@@ -88,7 +88,7 @@ func TestClaims(t *testing.T) {
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			rules := policy.Rules{Claims: []policy.Claim{{Path: "active", Values: []string{"true"}}, tc.claim}}
-			verdict := rules.Judge(active(t, members), now, false)
+			verdict := rules.Judge(active(t, members), now, policy.Presented{})
 			if tc.met {
 				require.Equal(t, policy.Allowed, verdict.Outcome)
 				return
@@ -99,7 +99,7 @@ func TestClaims(t *testing.T) {
 	}
 	t.Run("scope before claims", func(t *testing.T) {
 		rules := policy.Rules{Scope: []string{"x"}, Claims: []policy.Claim{{Path: "nope"}}}
-		assert.Equal(t, policy.InsufficientScope, rules.Judge(active(t, members), now, false).Outcome)
+		assert.Equal(t, policy.InsufficientScope, rules.Judge(active(t, members), now, policy.Presented{}).Outcome)
 	})
 }
 
