@@ -5,7 +5,6 @@ import (
 	"net/http"
 	"net/url"
 	"os"
-	"os/exec"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -14,9 +13,6 @@ import (
 )
 
 func TestMain(m *testing.M) { os.Exit(testgateway.Main(m)) }
-
-// python is Debian's, which has Debian's packages. The first in the path may be another one.
-const python = "/usr/bin/python3"
 
 // The clients that authlib/server.py knows.
 const (
@@ -35,17 +31,8 @@ type authlib struct {
 
 func startAuthlib(t *testing.T) *authlib {
 	t.Helper()
-	if output, err := exec.Command(python, "-c", "import authlib, flask").CombinedOutput(); err != nil {
-		const missing = "needs Authlib: apt-get install python3-authlib python3-flask"
-		if os.Getenv("PORTCULLIS_REQUIRE_SERVERS") != "" {
-			t.Fatalf("%s\n%s", missing, output)
-		}
-		t.Skip(missing)
-	}
-	const program = "authlib/server.py"
-	require.FileExists(t, program) // and so a cached result is not used when it changes
-	server := testgateway.Run(t, exec.Command(python, program))
-	return &authlib{Process: server, url: server.Await(t, "http://127.0.0.1:")}
+	server, url := startPython(t, "authlib", "authlib, flask", "python3-authlib python3-flask")
+	return &authlib{Process: server, url: url}
 }
 
 // issue asks Authlib for an access token by the client credentials grant.
