@@ -1,5 +1,5 @@
 # Everything here needs Go (see go.mod for the version) and make; `make test`
-# installs the Debian packages the tests use if they are missing.
+# installs the Debian and npm packages the tests use if they are missing.
 
 # Portcullis speaks to no database: leave out the stores Caddy would link in.
 TAGS     := nobadger,nomysql,nopgx
@@ -62,7 +62,7 @@ test-untagged: need-go ## build and test without build tags
 	go build -o $(BIN)-untagged ./cmd/portcullis
 	PORTCULLIS_BIN=$(CURDIR)/$(BIN)-untagged go test -count=1 -timeout 20m ./...
 
-test-deps: need-go ## install what the tests need (Debian packages)
+test-deps: need-go ## install what the tests need (Debian and npm packages)
 	tools/install-test-deps
 
 check-module: need-go ## check go.mod and go.sum
@@ -72,6 +72,7 @@ lint-go: need-go tools ## check the formatting and the code
 	tools/check-gofumpt $(GOFUMPT)
 	go vet -tags $(TAGS) ./...
 	go vet ./...
+	go vet -C interop/fosite ./...
 	$(STATICCHECK) -tags $(TAGS) ./...
 	$(GOLANGCI) run --build-tags $(TAGS)
 

@@ -19,6 +19,8 @@ type counterpart struct {
 	client, strange credentials
 	// signIn, if set, is written in place of `client`, for servers that want something else.
 	signIn []string
+	// mistaken, if set, is written in place of `client` where the secret is wrong. That is {env.WRONG_SECRET}.
+	mistaken []string
 	// secrets are the environment variables that signIn names.
 	secrets map[string]string
 	// refused is the status with which it answers wrong credentials, which the gateway logs.
@@ -28,13 +30,16 @@ type counterpart struct {
 
 	// active, expired, revoked and refresh each get a token of that kind from it, by real requests where it allows.
 	active, expired, revoked, refresh func(*testing.T) string
-	// refreshPasses says that its answer about a refresh token is the same as about an access token, so that nobody can
-	// tell them apart.
+	// refreshPasses says that its answer about a refresh token is as good as about an access token.
 	refreshPasses bool
+	// accessOnly, if set, is a rule that lets access tokens pass and no refresh tokens.
+	accessOnly string
 	// revoke revokes an active token.
 	revoke func(t *testing.T, token string)
 	// others, if set, are further active tokens that only differ in what the backend learns of them.
 	others map[string]other
+	// bad, if set, are further tokens that are no good.
+	bad map[string]func(*testing.T) string
 }
 
 // other is an active token, and what the backend learns of it.
@@ -58,7 +63,7 @@ const counterpartFile = `{
 	}
 	introspect mistaken {
 		{authority}
-		client {client} {env.WRONG_SECRET}
+		{mistaken}
 		cache off
 	}
 	introspect stranger {
@@ -74,6 +79,9 @@ http://localhost:{$PORT} {
 	introspect /mistaken mistaken
 	introspect /stranger stranger
 	introspect /scope asked scope orders:write
+	introspect /access asked {
+		{access-only}
+	}
 	reverse_proxy {$BACKEND}
 }
 `
@@ -82,13 +90,18 @@ http://localhost:{$PORT} {
 func prove(t *testing.T, c counterpart) {
 	t.Helper()
 	backend, port := testgateway.StartBackend(t), testgateway.Port(t)
-	signIn := c.signIn
+	signIn, mistaken := c.signIn, c.mistaken
 	if signIn == nil {
 		signIn = []string{"client " + c.client.id + " {env.SECRET}"}
+	}
+	if mistaken == nil {
+		mistaken = []string{"client " + c.client.id + " {env.WRONG_SECRET}"}
 	}
 	file := strings.NewReplacer(
 		"{authority}", strings.Join(c.authority, "\n\t\t"),
 		"{sign-in}", strings.Join(signIn, "\n\t\t"),
+		"{mistaken}", strings.Join(mistaken, "\n\t\t"),
+		"{access-only}", c.accessOnly,
 		"{client}", c.client.id,
 		"{strange}", c.strange.id,
 	).Replace(counterpartFile)
@@ -155,6 +168,9 @@ func prove(t *testing.T, c counterpart) {
 	} {
 		t.Run("D02 garbage: "+name, func(t *testing.T) { refused(t, "/asked", garbage) })
 	}
+	for name, token := range c.bad {
+		t.Run("D02 "+name, func(t *testing.T) { refused(t, "/asked", token(t)) })
+	}
 	t.Run("D13 a refresh token", func(t *testing.T) {
 		if c.refreshPasses {
 			assert.Equal(t, http.StatusOK, g.get(t, "/asked", c.refresh(t)).Status, "the server tells refresh tokens apart by now: say so in its test")
@@ -163,6 +179,13 @@ func prove(t *testing.T, c counterpart) {
 		}
 		refused(t, "/asked", c.refresh(t))
 	})
+	if c.accessOnly != "" {
+		t.Run("D13 a refresh token, and a rule for access tokens", func(t *testing.T) {
+			passes(t, "/access", c.active(t), c.told)
+			assert.Equal(t, http.StatusForbidden, g.get(t, "/access", c.refresh(t)).Status)
+			assert.Empty(t, backend.Take())
+		})
+	}
 	for path, who := range map[string]string{"/mistaken": c.client.id, "/stranger": "nobody-here"} {
 		t.Run("B16 wrong credentials at "+path, func(t *testing.T) {
 			answer := g.get(t, path, c.active(t))

@@ -1,0 +1,160 @@
+package interop_test
+
+import (
+	"net/http"
+	"net/http/cookiejar"
+	"net/url"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/portcullis-gateway/portcullis/internal/testgateway"
+)
+
+// oidcProvider is the authorization server of oidc-provider/server.mjs.
+type oidcProvider struct {
+	endpoints
+	url string
+}
+
+func startOIDCProvider(t *testing.T) *oidcProvider {
+	t.Helper()
+	const folder = "oidc-provider"
+	for _, source := range []string{"package-lock.json", "server.mjs"} {
+		require.FileExists(t, filepath.Join(folder, source)) // and so a cached result is not used when it changes
+	}
+	if _, err := os.Stat(filepath.Join(folder, "node_modules", ".package-lock.json")); err != nil {
+		unavailable(t, "needs oidc-provider: tools/install-test-deps, or npm ci in interop/oidc-provider", err)
+	}
+	node := "node" // the system's, if it is new enough
+	brought, err := filepath.Glob(filepath.Join(folder, "node_modules", "node-linux-*", "bin", "node"))
+	require.NoError(t, err)
+	if len(brought) > 0 {
+		node, err = filepath.Abs(brought[0])
+		require.NoError(t, err)
+	}
+	url := testgateway.Run(t, exec.Command(node, filepath.Join(folder, "server.mjs"))).Await(t, "http://127.0.0.1:")
+	return &oidcProvider{endpoints{url + "/token", url + "/token/introspection", url + "/token/revocation"}, url}
+}
+
+// strangeASCII is strangeSecret without the letter that a secret must not have at this server (RFC 6749 appendix A.2).
+const strangeASCII = "p@ss w+rd/%:& "
+
+// callback is where the user's application gets its codes. Nothing listens there.
+const callback = "https://orders.example.com/callback"
+
+// signIn gets tokens for the user jane by the authorization code grant.
+func (p *oidcProvider) signIn(t *testing.T, client credentials) issued {
+	t.Helper()
+	jar, err := cookiejar.New(nil)
+	require.NoError(t, err)
+	browser := &http.Client{
+		Jar:     jar,
+		Timeout: 20 * time.Second,
+		CheckRedirect: func(next *http.Request, _ []*http.Request) error {
+			if strings.HasPrefix(next.URL.String(), callback) {
+				return http.ErrUseLastResponse
+			}
+			return nil
+		},
+	}
+	defer browser.CloseIdleConnections()
+	request := url.Values{
+		"response_type": {"code"},
+		"client_id":     {client.id},
+		"redirect_uri":  {callback},
+		"scope":         {"openid offline_access orders:read"},
+		"prompt":        {"consent"},
+	}
+	response, err := browser.Do(testgateway.Request(t, http.MethodGet, p.url+"/auth?"+request.Encode(), ""))
+	require.NoError(t, err)
+	page, err := testgateway.Read(response)
+	require.NoError(t, err)
+	location, err := response.Location()
+	require.NoError(t, err, page.Body)
+	require.True(t, strings.HasPrefix(location.String(), callback), location)
+	return p.issue(t, client, url.Values{
+		"grant_type":   {"authorization_code"},
+		"code":         {location.Query().Get("code")},
+		"redirect_uri": {callback},
+	})
+}
+
+// oidc-provider decodes Basic credentials as RFC 6749 section 2.3.1 demands. It does not introspect its own JWT access
+// tokens, which it answers with an error. A refresh token is active, and all that tells it from an access token is that
+// its answer has no token_type.
+func TestTheGatewayAsksOIDCProvider(t *testing.T) {
+	provider := startOIDCProvider(t)
+	client, brief := credentials{app, appSecret}, credentials{"brief-app", "brief-app-secret"}
+	asker := credentials{"gateway", "gateway-secret_0.1~oidc-provider"}
+	own := func(form url.Values) func(*testing.T) string {
+		form.Set("grant_type", "client_credentials")
+		return func(t *testing.T) string {
+			t.Helper()
+			return provider.issue(t, client, form).Access
+		}
+	}
+	active := own(url.Values{"scope": {"orders:read"}})
+	c := counterpart{
+		authority: []string{"endpoint " + provider.introspection},
+		client:    asker,
+		strange:   credentials{"gateway-2", strangeASCII},
+		refused:   "401 (invalid_client)",
+		told:      map[string]string{"Remote-Client": app, "Remote-Scope": "orders:read"},
+		active:    active,
+		expired: func(t *testing.T) string {
+			t.Helper()
+			token := provider.issue(t, brief, url.Values{"grant_type": {"client_credentials"}}).Access
+			provider.outlive(t, asker, token)
+			return token
+		},
+		revoked: func(t *testing.T) string {
+			t.Helper()
+			token := active(t)
+			provider.revoke(t, client, token)
+			return token
+		},
+		refresh: func(t *testing.T) string {
+			t.Helper()
+			return provider.signIn(t, client).Refresh
+		},
+		refreshPasses: true,
+		accessOnly:    "claim token_type Bearer",
+		revoke:        func(t *testing.T, token string) { provider.revoke(t, client, token) },
+		others: map[string]other{
+			"a user's token names the user": {
+				token: func(t *testing.T) string {
+					t.Helper()
+					return provider.signIn(t, client).Access
+				},
+				told: map[string]string{
+					"Remote-User": "jane", "Remote-Client": app, "Remote-Scope": "openid offline_access orders:read",
+				},
+			},
+			"J09 J11 no scope, no header": {
+				token: own(url.Values{}),
+				told:  map[string]string{"Remote-Client": app},
+			},
+			"an audience": {
+				token: own(url.Values{"scope": {"orders:read"}, "resource": {"https://orders.example.com"}}),
+				told:  map[string]string{"Remote-Client": app, "Remote-Scope": "orders:read"},
+			},
+		},
+		bad: map[string]func(*testing.T) string{
+			"a JWT, of which it only says unsupported_token_type": own(url.Values{"resource": {"https://jwt.example.com"}}),
+		},
+	}
+	t.Run("as a client", func(t *testing.T) { prove(t, c) })
+
+	t.Run("C02 as a client with client_secret_post", func(t *testing.T) {
+		c.client = credentials{"post-client", "post-secret " + strangeASCII}
+		c.signIn = []string{"client post-client {env.SECRET}", "client_auth client_secret_post"}
+		c.mistaken = []string{"client post-client {env.WRONG_SECRET}", "client_auth client_secret_post"}
+		prove(t, c)
+	})
+}
