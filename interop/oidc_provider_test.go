@@ -1,6 +1,12 @@
 package interop_test
 
 import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/x509"
+	"encoding/json"
+	"encoding/pem"
 	"net/http"
 	"net/http/cookiejar"
 	"net/url"
@@ -11,6 +17,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/go-jose/go-jose/v4"
 	"github.com/stretchr/testify/require"
 
 	"github.com/portcullis-gateway/portcullis/internal/testgateway"
@@ -20,6 +27,8 @@ import (
 type oidcProvider struct {
 	endpoints
 	url string
+	// key is the file of the private key of its client key-client.
+	key string
 }
 
 func startOIDCProvider(t *testing.T) *oidcProvider {
@@ -38,8 +47,25 @@ func startOIDCProvider(t *testing.T) *oidcProvider {
 		node, err = filepath.Abs(brought[0])
 		require.NoError(t, err)
 	}
-	url := testgateway.Run(t, exec.Command(node, filepath.Join(folder, "server.mjs"))).Await(t, "http://127.0.0.1:")
-	return &oidcProvider{endpoints{url + "/token", url + "/token/introspection", url + "/token/revocation"}, url}
+	key, public := newKey(t)
+	command := exec.Command(node, filepath.Join(folder, "server.mjs"))
+	command.Env = append(os.Environ(), "KEY_CLIENT_JWKS="+public)
+	url := testgateway.Run(t, command).Await(t, "http://127.0.0.1:")
+	return &oidcProvider{endpoints{url + "/token", url + "/token/introspection", url + "/token/revocation"}, url, key}
+}
+
+// newKey makes a key pair, and returns the file of the private key and the JWK set of the public one.
+func newKey(t *testing.T) (file, public string) {
+	t.Helper()
+	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	require.NoError(t, err)
+	encoded, err := x509.MarshalPKCS8PrivateKey(private)
+	require.NoError(t, err)
+	file = filepath.Join(t.TempDir(), "key.pem")
+	require.NoError(t, os.WriteFile(file, pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: encoded}), 0o600))
+	set, err := json.Marshal(jose.JSONWebKeySet{Keys: []jose.JSONWebKey{{Key: private.Public(), KeyID: "2026-11", Use: "sig"}}})
+	require.NoError(t, err)
+	return file, string(set)
 }
 
 // strangeASCII is strangeSecret without the letter that a secret must not have at this server (RFC 6749 appendix A.2).
@@ -157,4 +183,18 @@ func TestTheGatewayAsksOIDCProvider(t *testing.T) {
 		c.mistaken = []string{"client post-client {env.WRONG_SECRET}", "client_auth client_secret_post"}
 		prove(t, c)
 	})
+
+	// Its endpoint is in what it publishes, and its issuer in what it says of each token.
+	c.authority = []string{"issuer " + provider.url}
+	for name, signIn := range map[string][]string{
+		"C06 C13 discovered, with client_secret_jwt": {
+			"client jwt-client jwt-client-secret-of-more-than-32-bytes", "client_auth client_secret_jwt",
+		},
+		"C06 C13 discovered, with private_key_jwt": {"client key-client", "client_key " + provider.key + " 2026-11"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c.client, c.signIn, c.mistaken = asker, signIn, nil
+			prove(t, c)
+		})
+	}
 }
