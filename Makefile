@@ -26,7 +26,7 @@ export GOLANGCI_LINT_CACHE  ?= $(CURDIR)/bin/cache/golangci-lint
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 .PHONY: help run build test bench lint fmt fuzz test-race test-untagged test-deps \
-	check-module check-caddyfiles lint-go tools clean need-go
+	check-module check-requirements check-caddyfiles lint-go tools clean need-go
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1|\2/p' Makefile | awk -F'|' '{printf "  make %-18s %s\n", $$1, $$2}'
@@ -43,7 +43,7 @@ test: test-deps lint test-race test-untagged fuzz ## run every check and every t
 bench: need-go ## run the benchmarks
 	go test -tags $(TAGS) -run '^$$' -bench . -benchmem $$(tools/packages-with Benchmark)
 
-lint: check-module lint-go check-caddyfiles ## check go.mod, the formatting, the code and every Caddyfile
+lint: check-module check-requirements lint-go check-caddyfiles ## check go.mod, the requirements, the formatting, the code and every Caddyfile
 
 fmt: $(GOLANGCI) ## format the Go code
 	$(GOLANGCI) fmt
@@ -67,6 +67,9 @@ test-deps: need-go ## install what the tests need (Debian and npm packages)
 
 check-module: need-go ## check go.mod and go.sum
 	tools/check-module
+
+check-requirements: need-go ## check that tests name the requirements of docs/requirements.md
+	go run ./tools/check-requirements
 
 lint-go: need-go tools ## check the formatting and the code
 	tools/check-gofumpt $(GOFUMPT)

@@ -273,14 +273,15 @@ func (h *Handler) parseTokenFrom(d *caddyfile.Dispenser) error {
 	return nil
 }
 
-// warnOfShownToken tells the operator how to keep a token out of the access log, which hides Authorization and Cookie
-// by itself and nothing else.
+// warnOfShownToken tells the operator how to keep a token out of the logs, which hide Authorization and Cookie by themselves
+// and nothing else.
 func warnOfShownToken(d *caddyfile.Dispenser, place bearer.Place) {
 	filter := "request>headers>" + http.CanonicalHeaderKey(place.Name) + " delete"
 	if place.In == bearer.InQuery {
 		filter = "request>uri query {\n\tdelete " + place.Name + "\n}"
 	}
-	caddy.Log().Named("caddyfile").Warn("the access log would show tokens: add to the site\n"+
+	caddy.Log().Named("caddyfile").Warn("the logs would show tokens: add to the global options, for the error log too, "+
+		"and to every log of the site that has an output of its own\n"+
 		"log {\n\tformat filter {\n\t\t"+strings.ReplaceAll(filter, "\n", "\n\t\t")+"\n\t}\n}",
 		zap.String("file", d.File()), zap.Int("line", d.Line()))
 }
@@ -356,7 +357,8 @@ func warnOfLiteralSecret(d *caddyfile.Dispenser, config *authority.Config) {
 		return
 	}
 	caddy.Log().Named("caddyfile").Warn(
-		"Caddy shows a literal secret to whoever reaches its configuration: use {env.NAME} or {file./absolute/path}",
+		"Caddy shows a literal secret to whoever reaches its configuration or its debug log: "+
+			"use {env.NAME} or {file./absolute/path}",
 		zap.String("file", d.File()), zap.Int("line", d.Line()))
 }
 

@@ -201,7 +201,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 		return next.ServeHTTP(w, r)
 	}
 	if refused != nil {
-		return h.refuse(w, visit, *refused)
+		return h.refuse(w, r, visit, *refused)
 	}
 	visit.log(outcome)
 	if in := visit.credential.In; in == bearer.InQuery || in == bearer.InCookie {

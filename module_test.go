@@ -371,7 +371,7 @@ func TestObserveDoesNotWaitLong(t *testing.T) {
 	assert.True(t, reached)
 }
 
-// RFC 6750 section 2.3, A13: shared caches know nothing of a token in a query or cookie.
+// RFC 6750 section 2.3: shared caches know nothing of a token in a query or cookie.
 func TestResponsesToTokensFromQueryOrCookieArePrivate(t *testing.T) {
 	g := newGateway(t, `{"active":true}`, `,"token_from":[{"in":"header"},{"in":"query","name":"access_token"},{"in":"cookie","name":"session"}]`)
 	for name, test := range map[string]struct {
@@ -380,9 +380,9 @@ func TestResponsesToTokensFromQueryOrCookieArePrivate(t *testing.T) {
 		backend  []string
 		expected []string
 	}{
-		"query":                  {"?access_token=t", nil, nil, []string{"private"}},
-		"cookie":                 {"", http.Header{"Cookie": {"session=t"}}, []string{"max-age=60"}, []string{"max-age=60, private"}},
-		"public goes":            {"?access_token=t", nil, []string{"public, max-age=60", "s-maxage=600"}, []string{"max-age=60, private"}},
+		"A13 query":              {"?access_token=t", nil, nil, []string{"private"}},
+		"J14 cookie":             {"", http.Header{"Cookie": {"session=t"}}, []string{"max-age=60"}, []string{"max-age=60, private"}},
+		"A13 public goes":        {"?access_token=t", nil, []string{"public, max-age=60", "s-maxage=600"}, []string{"max-age=60, private"}},
 		"private stays":          {"?access_token=t", nil, []string{"Private, max-age=60"}, []string{"Private, max-age=60"}},
 		"private for some field": {"?access_token=t", nil, []string{`private="x"`}, []string{`private="x", private`}},
 		"no-store stays":         {"?access_token=t", nil, []string{"no-store"}, []string{"no-store"}},

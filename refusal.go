@@ -115,11 +115,16 @@ func (h *Handler) authorityRefusal(ctx context.Context, err error) refusal {
 
 // refuse answers a request that is not passed on. The error goes through Caddy's error handling, and so do the headers
 // that are set here.
-func (h *Handler) refuse(w http.ResponseWriter, v *visit, refused refusal) error {
+func (h *Handler) refuse(w http.ResponseWriter, r *http.Request, v *visit, refused refusal) error {
 	v.log(refused.outcome)
 	v.explain(refused)
 	header := w.Header()
 	header.Set("Cache-Control", "no-store")
+	if r.ProtoMajor == 1 && len(r.Header["Expect"]) > 0 {
+		// The server would wait for the body before it answers, and the client for the answer before it sends the body
+		// (RFC 9110 section 10.1.1).
+		header.Set("Connection", "close")
+	}
 	if refused.retry {
 		header.Set("Retry-After", retryAfter)
 	}

@@ -1,11 +1,17 @@
 package cache_test
 
 import (
+	"bytes"
 	"context"
+	"crypto/rand"
 	"encoding/json"
 	"fmt"
+	"os"
+	"path/filepath"
 	"runtime"
+	"runtime/debug"
 	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -498,6 +504,31 @@ func TestTheMemoryStaysWithinItsBudget(t *testing.T) {
 	}
 	assert.Less(t, int64(heap())-int64(before), int64(2*budget))
 	runtime.KeepAlive(c)
+}
+
+// What is remembered is found by a digest: no token lies in the memory of the process once its request is over.
+func TestD21NoTokenIsKept(t *testing.T) {
+	f := newFixture(t, defaults)
+	f.authority.says(map[string]any{"active": true})
+	lower := "canary-" + strings.ToLower(rand.Text())
+	t.Run("asking", func(t *testing.T) { // on a stack that ends with it
+		f.ask(t, strings.ToUpper(lower))
+		f.ask(t, strings.ToUpper(lower))
+		f.asked(t, 1)
+	})
+
+	runtime.GC()
+	runtime.GC() // takes what the first has left in pools
+	file, err := os.Create(filepath.Join(t.TempDir(), "heap"))
+	require.NoError(t, err)
+	debug.WriteHeapDump(file.Fd())
+	require.NoError(t, file.Close())
+	heap, err := os.ReadFile(file.Name())
+	require.NoError(t, err)
+	assert.True(t, bytes.Contains(heap, []byte(lower)), "the dump shows what is in use")
+	assert.False(t, bytes.Contains(heap, bytes.ToUpper([]byte(lower))), "the dump shows the token")
+	runtime.KeepAlive(f)
+	runtime.KeepAlive(lower)
 }
 
 func TestAMemoryTooSmallOrLargeIsRefused(t *testing.T) {

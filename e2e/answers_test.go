@@ -130,6 +130,7 @@ func TestPresentingNoTokenOrSeveral(t *testing.T) {
 		"A04 a control character that HTTP allows": {bearer + "first\ttoken"},
 		"A04 a tab for the space":                  {"Authorization: Bearer\tfirst-token"},
 		"A04 a comma for the space":                {"Authorization: Bearer,first-token"},
+		"B07 what would end the challenge":         {bearer + `x", error="none`},
 		"A04 a placeholder":                        {bearer + "{env.HOME}"},
 		"A07 a folded line":                        {bearer + "first-token\r\n second-token"},
 	} {
@@ -157,11 +158,11 @@ func TestTokensThatAreNotGoodHere(t *testing.T) {
 	}
 	refuses(t, []refusal{
 		{
-			name:   "D02 inactive, whatever else it says",
+			name:   "D02 B14 inactive, whatever else it says",
 			answer: says(claims{"active": false, "sub": "admin", "scope": "orders:admin", "exp": ahead}),
 			status: 401, challenge: challengeInvalidToken, calls: once,
 		},
-		invalid("D04 expired", claims{"exp": ago}),
+		invalid("D04 B14 expired", claims{"exp": ago}),
 		invalid("D04 expired just now, which leeway does not stretch", claims{"exp": time.Now().Unix()}),
 		invalid("D04 expired, as a string", claims{"exp": fmt.Sprint(ago)}),
 		invalid("D06 expired before everything", claims{"exp": -1e300}),
@@ -183,6 +184,11 @@ func TestTokensThatAreNotGoodHere(t *testing.T) {
 		invalid("D15 bound to something unknown", claims{"cnf": "x"}),
 		{
 			name: "G11 not bound, presented as DPoP", headers: []string{"Authorization: DPoP dpop-canary-1"},
+			status: 401, challenge: challengeInvalidToken, calls: once,
+		},
+		{
+			name:   "B07 B14 inactive, in words of its own",
+			answer: saysJSON(`{"active":false,"error":"a\"b\\c\r\nX-Admin: 1","error_description":"revoked by Zoë"}`),
 			status: 401, challenge: challengeInvalidToken, calls: once,
 		},
 		{

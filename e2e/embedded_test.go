@@ -64,7 +64,7 @@ func TestEmbeddedServer(t *testing.T) {
 	t.Run("a failed reload changes nothing", func(t *testing.T) {
 		kept := s.token(t, "")
 		require.Equal(t, http.StatusOK, s.get(t, "/4", kept).Status)
-		refused := s.load(t, strings.Replace(config(), "client "+demoID+" "+demoSecret, "client "+demoID+" $argon2id$nonsense", 1))
+		refused := s.Load(t, strings.Replace(config(), "client "+demoID+" "+demoSecret, "client "+demoID+" $argon2id$nonsense", 1))
 		require.Equal(t, http.StatusBadRequest, refused.Status)
 		assert.Equal(t, http.StatusOK, s.get(t, "/4", kept).Status)
 		s.revoke(t, kept)

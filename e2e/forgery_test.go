@@ -142,7 +142,7 @@ func forge(t *testing.T, servers string, through ...string) {
 		{"J01 J11 a token that names nobody", "/user/3", "token-of-nobody", 200, "/user/3", nothing},
 		{"J01 optional, without a token", "/optional/1", "", 200, "/optional/1", nothing},
 		{"J01 optional, with a token", "/optional/2", "token-of-alice", 200, "/optional/2", alice},
-		{"J01 identity none", "/none/1", "token-of-alice", 200, "/none/1", nothing},
+		{"J01 J16 identity none", "/none/1", "token-of-alice", 200, "/none/1", nothing},
 		{"J01 copy_claims, one of them absent", "/roles/1", "token-of-alice", 200, "/roles/1", aliceWithRoles},
 		{"J01 refused for want of a token, error page from the backend", "/user/4", "", 401, "/error/user/4", nothing},
 		{"J01 refused, error page from the backend", "/user/5", "token-nobody-knows", 401, "/error/user/5", nothing},

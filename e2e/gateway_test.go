@@ -25,13 +25,12 @@ func newGateway(t *testing.T) *gateway {
 	return &gateway{Gateway: testgateway.New(t), address: address}
 }
 
-// caddyfile writes a Caddyfile of further global options and the body of the site. Debug and access logs are on, so
-// that the program writes all that it ever writes.
+// caddyfile writes a Caddyfile of further global options and the body of the site. Access logs are on, so that the
+// program writes all that it ever writes.
 func (g *gateway) caddyfile(global, site string) string {
 	return fmt.Sprintf(`{
 	admin %s
 	default_bind 127.0.0.1
-	debug
 	metrics
 %s
 }
@@ -42,16 +41,10 @@ http://:%s {
 `, g.Admin, global, g.address[strings.LastIndexByte(g.address, ':')+1:], site)
 }
 
-// load gives the gateway another Caddyfile, as `portcullis reload` does, and returns what the admin endpoint says.
-func (g *gateway) load(t *testing.T, caddyfile string) *testgateway.Reply {
-	t.Helper()
-	return testgateway.Send(t, testgateway.Post(t, "http://"+g.Admin+"/load", "text/caddyfile", caddyfile))
-}
-
 // reload loads another Caddyfile, which has to succeed.
 func (g *gateway) reload(t *testing.T, caddyfile string) {
 	t.Helper()
-	loaded := g.load(t, caddyfile)
+	loaded := g.Load(t, caddyfile)
 	require.Equal(t, http.StatusOK, loaded.Status, loaded.Body)
 }
 

@@ -1,8 +1,7 @@
 // Package e2e tests Portcullis from outside: it starts the real program on a Caddyfile, and judges it by what clients,
 // authorization servers and backends see.
 //
-// The cases name the requirements that they check by the letters and numbers of the project's checklist: A is where a
-// token is found, B the challenges, C asking an authority, D reading its answer, J identity headers, K HTTP.
+// The cases name the requirements that they check by the IDs of docs/requirements.md.
 package e2e
 
 import (

@@ -169,9 +169,9 @@ func TestAuthoritiesDoNotShareAnswers(t *testing.T) {
 		introspect /four four
 		introspect /own {
 			endpoint `+as.URL+`/one
-			client `+gatewayID+" "+gatewaySecret+`
+			client `+gatewayID+` {env.GATEWAY_SECRET}
 		}
-		`+app.Proxy()))
+		`+app.Proxy()), "GATEWAY_SECRET="+gatewaySecret)
 	const token = "token-of-two-authorities"
 	for range 2 {
 		assert.Equal(t, http.StatusOK, g.get(t, "/one", token).Status)
@@ -183,6 +183,11 @@ func TestAuthoritiesDoNotShareAnswers(t *testing.T) {
 	assert.Len(t, as.asked("/one"), once, "equal authorities share one memory")
 	assert.Len(t, as.asked("/two"), once)
 	assert.Len(t, as.asked("/clients"), 2)
+
+	require.Equal(t, http.StatusOK, g.get(t, "/one", "token-of-one-authority").Status)
+	for _, asked := range as.asked("token-of-one-authority") {
+		assert.Equal(t, "/one", asked.path, "C14 no other authority sees it")
+	}
 }
 
 func TestConcurrentMisses(t *testing.T) {

@@ -18,7 +18,20 @@ func TestPlacesOfTheToken(t *testing.T) {
 	as, app, g := newAuthority(t), testgateway.StartBackend(t), newGateway(t)
 	const token = "token-in-many-places"
 	as.on(token, active(claims{"username": "alice"}))
-	g.Start(t, g.caddyfile(as.option(""), `introspect {
+	// The filter is for the default log: errors that are logged show the request too.
+	const filter = `log {
+	format filter {
+		request>headers>X-Api-Token delete
+		request>uri query {
+			delete access_token
+		}
+	}
+}
+`
+	const failing = "token-of-a-failing-authority"
+	as.on(failing, sends(500, "", ""))
+	g.Guard(failing)
+	g.Start(t, g.caddyfile(filter+as.option(""), `introspect {
 	token_from header
 	token_from header X-Api-Token
 	token_from cookie session
@@ -65,4 +78,20 @@ handle_errors {
 		})
 	}
 	assert.Len(t, as.asked(token), once, "a token is the same wherever it was")
+
+	for name, header := range map[string]string{"query": "", "another header": "X-Api-Token: " + failing} {
+		t.Run("K14 the authority fails, token in "+name, func(t *testing.T) {
+			target := "/failing"
+			if header == "" {
+				header, target = "Harmless: x", target+"?access_token="+failing
+			}
+			g.raw(t, "GET "+target, []string{header}, "")
+			sights := app.Take()
+			require.Len(t, sights, 1)
+			assert.Equal(t, "/error/failing", sights[0].URI)
+		})
+	}
+	g.Await(t, `"status":503`)
+	assert.False(t, strings.Contains(g.Output.String(), "add to the site"),
+		"K14 a filter of the access log leaves the tokens in the log of errors")
 }

@@ -58,6 +58,42 @@ func TestReadme(t *testing.T) {
 	assert.FileExists(t, filepath.Join(s.Dir, "portcullis-example.db"))
 }
 
+// Caddy's admin endpoint shows nearly everything to whoever reaches it, but no token, and no secret that has a placeholder.
+func TestAdminEndpointShowsNoToken(t *testing.T) {
+	t.Parallel()
+	as, app, g := newAuthority(t), testgateway.StartBackend(t), newGateway(t)
+	const held, remembered = "token-in-flight-1mQe", "token-in-memory-6sUd"
+	gate := make(chan struct{})
+	as.on(held, as.after(gate, active(nil)))
+	as.on(remembered, active(nil))
+	g.Start(t, strings.ReplaceAll(g.caddyfile(as.option(""), "introspect\n"+app.Proxy()), gatewaySecret, "{env.GATEWAY_SECRET}"),
+		"GATEWAY_SECRET="+gatewaySecret)
+	require.Equal(t, http.StatusOK, g.get(t, "/", remembered).Status)
+	pending := g.send(t, t.Context(), "/", held)
+	require.Eventually(t, func() bool { return len(as.asked(held)) == once }, patience, tick)
+
+	for path, shows := range map[string]string{
+		"/config/":                       "introspect",
+		"/metrics":                       "caddy_http_requests_in_flight",
+		"/debug/vars":                    "memstats",
+		"/debug/pprof/goroutine?debug=1": "portcullis",
+		"/debug/pprof/goroutine?debug=2": "portcullis",
+		"/debug/pprof/heap?debug=1":      "heap",
+		"/debug/pprof/cmdline":           "run",
+	} {
+		t.Run("K14 "+path, func(t *testing.T) {
+			shown := testgateway.Get(t, "http://"+g.Admin+path)
+			assert.Equal(t, http.StatusOK, shown.Status)
+			assert.Contains(t, shown.Body, shows)
+			for _, secret := range []string{held, remembered, gatewaySecret, testgateway.Basic(gatewayID, gatewaySecret)} {
+				assert.NotContains(t, shown.Body, secret)
+			}
+		})
+	}
+	close(gate)
+	assert.Equal(t, http.StatusOK, receive(t, pending).Status)
+}
+
 // files lists the files below a directory.
 func files(t *testing.T, dir string) []string {
 	t.Helper()

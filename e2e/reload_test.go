@@ -83,7 +83,7 @@ func TestReload(t *testing.T) {
 		"an address in use":    first + "http://:" + testgateway.PortOf(t, app.Address) + " {\n\trespond hello\n}\n",
 	} {
 		t.Run("a failed reload changes nothing: "+name, func(t *testing.T) {
-			refused := g.load(t, bad)
+			refused := g.Load(t, bad)
 			require.Equal(t, http.StatusBadRequest, refused.Status)
 			assert.NotContains(t, refused.Body, gatewaySecret)
 			assert.Equal(t, http.StatusOK, g.get(t, "/", token).Status)

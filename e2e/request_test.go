@@ -1,12 +1,8 @@
 package e2e
 
 import (
-	"bufio"
 	"context"
-	"io"
-	"net"
 	"net/http"
-	"strings"
 	"testing"
 	"time"
 
@@ -18,7 +14,6 @@ import (
 // request makes a request for a path of the site, with a bearer token unless it is empty.
 func (g *gateway) request(t *testing.T, ctx context.Context, path, token string) *http.Request {
 	t.Helper()
-	g.Guard(token)
 	return testgateway.Request(t, http.MethodGet, "http://"+g.address+path, token).WithContext(ctx)
 }
 
@@ -56,29 +51,8 @@ func receive(t *testing.T, replies <-chan *testgateway.Reply) *testgateway.Reply
 	}
 }
 
-// dial opens a connection to the site.
-func (g *gateway) dial(t *testing.T) net.Conn {
-	t.Helper()
-	connection, err := net.DialTimeout("tcp", g.address, patience)
-	require.NoError(t, err)
-	t.Cleanup(func() { _ = connection.Close() })
-	require.NoError(t, connection.SetDeadline(time.Now().Add(patience)))
-	return connection
-}
-
 // raw sends a request line and header lines byte for byte, as no HTTP library would, and what follows them.
 func (g *gateway) raw(t *testing.T, requestLine string, headers []string, body string) *testgateway.Reply {
 	t.Helper()
-	connection := g.dial(t)
-	lines := append([]string{requestLine + " HTTP/1.1", "Host: " + g.address}, headers...)
-	_, err := io.WriteString(connection, strings.Join(lines, "\r\n")+"\r\n\r\n"+body)
-	require.NoError(t, err)
-	response, err := http.ReadResponse(bufio.NewReader(connection), nil)
-	require.NoError(t, err)
-	if response.StatusCode == http.StatusSwitchingProtocols {
-		return &testgateway.Reply{Status: response.StatusCode, Header: response.Header}
-	}
-	got, err := testgateway.Read(response)
-	require.NoError(t, err)
-	return got
+	return testgateway.Raw(t, g.address, requestLine, headers, body)
 }

@@ -21,13 +21,15 @@ type Gateway struct {
 	File string
 	// Admin is the address of its admin endpoint.
 	Admin string
+
+	environment []string // with which it was started
 }
 
 // New prepares a gateway that Start starts.
 func New(t testing.TB) *Gateway {
 	t.Helper()
 	dir, admin := t.TempDir(), Address(t)
-	return &Gateway{Process: newProcess(t), Dir: dir, File: filepath.Join(dir, "Caddyfile"), Admin: admin}
+	return &Gateway{Process: newProcess(t, &shared), Dir: dir, File: filepath.Join(dir, "Caddyfile"), Admin: admin}
 }
 
 // Start starts a gateway with a Caddyfile, and returns when it serves. The program has no environment but the given
@@ -39,20 +41,35 @@ func Start(t testing.TB, caddyfile string, env ...string) *Gateway {
 	return g
 }
 
-// Start starts the gateway as the function Start does.
+// Start starts the gateway as the function Start does. It writes all that it ever writes, debug logs included.
 func (g *Gateway) Start(t testing.TB, caddyfile string, env ...string) {
 	t.Helper()
+	g.environment = env
 	g.Write(t, caddyfile)
 	command := g.Command(t, "run", "--config", g.File, "--adapter", "caddyfile")
 	command.Env = append(command.Env, env...)
 	g.start(t, command)
 	g.Await(t, `"msg":"serving initial configuration"`)
+	require.Contains(t, g.Output.String(), `"level":"debug"`, "the Caddyfile keeps the program from writing debug logs")
 }
 
 // Write writes the Caddyfile.
 func (g *Gateway) Write(t testing.TB, caddyfile string) {
 	t.Helper()
-	require.NoError(t, os.WriteFile(g.File, []byte(caddyfile), 0o600))
+	require.NoError(t, os.WriteFile(g.File, []byte(g.prepare(caddyfile)), 0o600))
+}
+
+// Load gives the gateway, which runs, another Caddyfile, as `portcullis reload` does, and returns what the admin endpoint
+// says.
+func (g *Gateway) Load(t testing.TB, caddyfile string) *Reply {
+	t.Helper()
+	return Send(t, Post(t, "http://"+g.Admin+"/load", "text/caddyfile", g.prepare(caddyfile)))
+}
+
+// prepare registers the secrets of a Caddyfile, and has the program write debug logs.
+func (g *Gateway) prepare(caddyfile string) string {
+	g.guard.overhearCaddyfile(caddyfile, g.environment)
+	return debugging(caddyfile)
 }
 
 // Command is a command of the program that leaves no trace outside the gateway's directory.

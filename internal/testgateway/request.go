@@ -1,10 +1,12 @@
 package testgateway
 
 import (
+	"bufio"
 	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"io"
+	"net"
 	"net/http"
 	"net/url"
 	"strings"
@@ -35,6 +37,7 @@ type Reply struct {
 func Read(response *http.Response) (*Reply, error) {
 	defer response.Body.Close()
 	body, err := io.ReadAll(response.Body)
+	shared.overhearReply(string(body))
 	return &Reply{response.StatusCode, response.Header, string(body)}, err
 }
 
@@ -98,6 +101,7 @@ func Basic(id, secret string) string {
 
 // Try sends a request. Unlike Send, it may be called by any goroutine.
 func Try(request *http.Request) (*Reply, error) {
+	shared.overhearSent(request)
 	for attempt := 1; ; attempt++ {
 		response, err := client.Do(request)
 		if err == nil {
@@ -133,6 +137,39 @@ func Send(t testing.TB, request *http.Request) *Reply {
 	reply, err := Try(request)
 	require.NoError(t, err)
 	return reply
+}
+
+// Raw sends a request line and header lines byte for byte, as no HTTP library would, and what follows them, to an address.
+func Raw(t testing.TB, address, requestLine string, headers []string, body string) *Reply {
+	t.Helper()
+	fields := make(http.Header)
+	for _, line := range headers {
+		name, value, _ := strings.Cut(line, ":")
+		fields.Add(name, value)
+	}
+	shared.overhearRequest(fields, body)
+	connection := Dial(t, address)
+	lines := append([]string{requestLine + " HTTP/1.1", "Host: " + address}, headers...)
+	_, err := io.WriteString(connection, strings.Join(lines, "\r\n")+"\r\n\r\n"+body)
+	require.NoError(t, err)
+	response, err := http.ReadResponse(bufio.NewReader(connection), nil)
+	require.NoError(t, err)
+	if response.StatusCode == http.StatusSwitchingProtocols {
+		return &Reply{Status: response.StatusCode, Header: response.Header}
+	}
+	got, err := Read(response)
+	require.NoError(t, err)
+	return got
+}
+
+// Dial opens a connection that is closed when the test ends, and on which nothing takes long.
+func Dial(t testing.TB, address string) net.Conn {
+	t.Helper()
+	connection, err := net.DialTimeout("tcp", address, client.Timeout)
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = connection.Close() })
+	require.NoError(t, connection.SetDeadline(time.Now().Add(client.Timeout)))
+	return connection
 }
 
 // Get asks for a URL.
