@@ -12,14 +12,9 @@ import (
 	"github.com/portcullis-gateway/portcullis/internal/testgateway"
 )
 
-// The token is found in the places that are configured, and does not reach the backend from any of them (A09 to A19, J13).
-func TestPlacesOfTheToken(t *testing.T) {
-	t.Parallel()
-	as, app, g := newAuthority(t), testgateway.StartBackend(t), newGateway(t)
-	const token = "token-in-many-places"
-	as.on(token, active(claims{"username": "alice"}))
-	// The filter is for the default log: errors that are logged show the request too.
-	const filter = `log {
+// hidesTokens is what the warning about tokens in the logs asks for. It is for the default log: errors that are logged
+// show the request too.
+const hidesTokens = `log {
 	format filter {
 		request>headers>X-Api-Token delete
 		request>uri query {
@@ -28,10 +23,17 @@ func TestPlacesOfTheToken(t *testing.T) {
 	}
 }
 `
+
+// The token is found in the places that are configured, and does not reach the backend from any of them (A09 to A19, J13).
+func TestPlacesOfTheToken(t *testing.T) {
+	t.Parallel()
+	as, app, g := newAuthority(t), testgateway.StartBackend(t), newGateway(t)
+	const token = "token-in-many-places"
+	as.on(token, active(claims{"username": "alice"}))
 	const failing = "token-of-a-failing-authority"
 	as.on(failing, sends(500, "", ""))
 	g.Guard(failing)
-	g.Start(t, g.caddyfile(filter+as.option(""), `introspect {
+	g.Start(t, g.caddyfile(hidesTokens+as.option(""), `introspect {
 	token_from header
 	token_from header X-Api-Token
 	token_from cookie session
