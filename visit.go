@@ -117,8 +117,8 @@ func (v *visit) ask(ctx context.Context, a *authority.Authority, credential bear
 		return nil, err
 	}
 	v.answers = append(v.answers, given{a, answer})
-	if v.fields != nil && answer.ClientID != "" {
-		v.fields.Set(zap.String("client_id", answer.ClientID))
+	if v.fields != nil && answer.ClientID() != "" {
+		v.fields.Set(zap.String("client_id", answer.ClientID()))
 	}
 	return answer, nil
 }
@@ -191,22 +191,23 @@ func (v *visit) placeholder(key string) (any, bool) {
 	case "active":
 		return strconv.FormatBool(last.answer.Active), true
 	case "scope":
-		return strings.Join(last.answer.Scope, " "), true
+		return last.answer.Scope(), true
 	case "client_id":
-		return last.answer.ClientID, true
+		return last.answer.ClientID(), true
 	case "sub":
-		return last.answer.Subject, true
+		return last.answer.Subject(), true
 	case "iss":
-		return last.answer.Issuer, true
+		issuer, _ := last.answer.Claim("iss")
+		return identity.Text(issuer), true
 	case "exp":
-		if last.answer.ExpiresAt.IsZero() {
+		if last.answer.ExpiresAt().IsZero() {
 			return "", true
 		}
-		return strconv.FormatInt(last.answer.ExpiresAt.Unix(), 10), true
+		return strconv.FormatInt(last.answer.ExpiresAt().Unix(), 10), true
 	case "authority":
 		return last.by.Label, true
 	case "cache":
-		return string(last.answer.Source), true
+		return last.answer.Source.String(), true
 	}
 	return "", true
 }

@@ -105,8 +105,8 @@ type confirmed struct {
 
 func (c confirmed) Introspect(ctx context.Context, token introspect.Token) (*introspect.Answer, error) {
 	answer, err := c.next.Introspect(ctx, token)
-	if err != nil || !answer.Active || c.server.clients[answer.ClientID] != nil {
+	if err != nil || !answer.Active || c.server.clients[answer.ClientID()] != nil {
 		return answer, err
 	}
-	return &introspect.Answer{AskedAt: answer.AskedAt, Source: answer.Source}, nil
+	return answer.Inactive(), nil
 }

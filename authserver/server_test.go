@@ -146,8 +146,8 @@ func TestClientCredentials(t *testing.T) {
 	answer, err := f.Introspect(t.Context(), introspect.NewToken(token))
 	require.NoError(t, err)
 	assert.True(t, answer.Active)
-	assert.Equal(t, []string{"write", "read"}, answer.Scope)
-	assert.Equal(t, answer.ClientID, answer.Subject, "G03: no user")
+	assert.Equal(t, "write read", answer.Scope())
+	assert.Equal(t, answer.ClientID(), answer.Subject(), "G03: no user")
 
 	f.nanos.Add(int64(15*time.Minute) - 1)
 	assert.Equal(t, true, f.introspection(t, token)["active"])

@@ -126,7 +126,7 @@ func (c *Cache) join(k key, token introspect.Token) (*flight, introspect.Source,
 		return f, introspect.Coalesced, nil
 	}
 	if answer := c.remembered(k, token.Since()); answer != nil {
-		return nil, "", answer
+		return nil, introspect.Memory, answer
 	}
 	f := &flight{by: c, began: c.now(), epoch: s.dead.epoch.Load(), done: make(chan struct{})}
 	s.flights[k] = f

@@ -133,7 +133,7 @@ func TestAnActiveAnswerIsRememberedUntil(t *testing.T) {
 			f.advance(test.ends - 1)
 			remembered := f.ask(t, "t")
 			assert.Equal(t, introspect.Memory, remembered.Source)
-			assert.Equal(t, "a", remembered.Subject)
+			assert.Equal(t, "a", remembered.Subject())
 			f.asked(t, 1)
 			f.advance(1)
 			assert.Equal(t, introspect.Miss, f.ask(t, "t").Source, "at its end it is not used any more")
@@ -203,7 +203,7 @@ func TestAnotherAuthorityOrClientDoesNotShare(t *testing.T) {
 		for range 2 {
 			answer, err := c.Introspect(t.Context(), introspect.NewToken("t"))
 			require.NoError(t, err)
-			assert.Equal(t, strconv.Itoa(i), answer.Subject, "D18 %v", name)
+			assert.Equal(t, strconv.Itoa(i), answer.Subject(), "D18 %v", name)
 		}
 		assert.EqualValues(t, 1, source.calls.Load())
 	}
@@ -305,7 +305,7 @@ func TestC11ConcurrentMissesMakeOneCall(t *testing.T) {
 	for _, follower := range followers {
 		r := <-follower
 		require.NoError(t, r.err, "the leader's client hung up, and nobody else did")
-		assert.Equal(t, "a", r.answer.Subject)
+		assert.Equal(t, "a", r.answer.Subject())
 		assert.Contains(t, []introspect.Source{introspect.Coalesced, introspect.Memory}, r.answer.Source)
 	}
 	f.asked(t, 1)
@@ -362,10 +362,10 @@ func TestAFreshAnswerIsNotOneThatWasAskedForBefore(t *testing.T) {
 	second := f.askInBackground(t.Context(), introspect.NewToken("u").AskedSince(f.now()))
 	<-young.entered
 	close(young.release)
-	assert.Equal(t, "after", (<-second).answer.Subject)
+	assert.Equal(t, "after", (<-second).answer.Subject())
 	close(old.release)
-	assert.Equal(t, "before", (<-first).answer.Subject)
-	assert.Equal(t, "after", f.ask(t, "u").Subject)
+	assert.Equal(t, "before", (<-first).answer.Subject())
+	assert.Equal(t, "after", f.ask(t, "u").Subject())
 	f.asked(t, 4)
 }
 

@@ -52,7 +52,7 @@ func (t *tombstones) dead(epoch uint64, answer *introspect.Answer) bool {
 	if marks == nil {
 		return false
 	}
-	return epoch < (*marks)[mark{'s', answer.Subject}] || epoch < (*marks)[mark{'c', answer.ClientID}]
+	return epoch < (*marks)[mark{'s', answer.Subject()}] || epoch < (*marks)[mark{'c', answer.ClientID()}]
 }
 
 // bury begins a new epoch, before which everything with the mark is dead.

@@ -54,7 +54,7 @@ const MaxMemory = 1 << 40
 const entryBytes = 64 + 192
 
 // typicalBytes is what an active answer takes as a rule; ristretto wants to count ten times as many keys as it keeps.
-const typicalBytes = 768
+const typicalBytes = 640
 
 // NewMemory returns a memory of the given budget in bytes, an eighth of which is for inactive answers.
 func NewMemory(budget int64) (*Memory, error) {
@@ -165,7 +165,7 @@ func (l Life) end(answer *introspect.Answer) time.Time {
 	if !answer.Active {
 		return answer.AskedAt.Add(l.NegativeTTL)
 	}
-	end := answer.ExpiresAt
+	end := answer.ExpiresAt()
 	if end.IsZero() {
 		end = answer.AskedAt.Add(l.DefaultTTL)
 	}

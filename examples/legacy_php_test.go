@@ -142,7 +142,6 @@ func TestLegacyPHPWaysAround(t *testing.T) {
 		"a method of nobody's":          {"BREW", "/admin", nil},
 		"A08 Basic":                     {"GET", "/admin", []string{"Authorization: Basic " + testgateway.Basic("jane", "jane-secret")}},
 		"A08 Digest":                    {"GET", "/admin", []string{`Authorization: Digest username="jane"`}},
-		"A11 the token in the query":    {"GET", "/admin?access_token=" + app.token, nil},
 		"A19 the token in a cookie":     {"GET", "/admin", []string{"Cookie: access_token=" + app.token}},
 		"forged names":                  {"GET", "/admin", []string{"Remote-User: jane", "Remote_User: jane", "Redirect-Remote-User: jane"}},
 	} {

@@ -52,8 +52,8 @@ var presets = map[Preset][]presetHeader{
 		{"Remote-Name", claim("name")},
 		{"Remote-Email", claim("email")},
 		{"Remote-Groups", groups},
-		{"Remote-Client", func(a *introspect.Answer) any { return a.ClientID }},
-		{"Remote-Scope", func(a *introspect.Answer) any { return strings.Join(a.Scope, " ") }},
+		{"Remote-Client", func(a *introspect.Answer) any { return a.ClientID() }},
+		{"Remote-Scope", func(a *introspect.Answer) any { return a.Scope() }},
 	},
 	XForwarded: {
 		{"X-Forwarded-User", nil},
@@ -88,7 +88,7 @@ func preferredUsername(answer *introspect.Answer) any {
 	if value, ok := answer.Claim("preferred_username"); ok && value != nil {
 		return value
 	}
-	return answer.Username
+	return answer.Username()
 }
 
 // Copy is one claim that is copied into a header.
@@ -222,12 +222,12 @@ func (t *Teller) Tell(header http.Header, answer *introspect.Answer, told Told) 
 // section 4.4), and one that is called like a user must not pass for the user (RFC 9700 section 4.15), unless
 // ClientAsUser says that it does. It returns ErrUser if a header cannot carry the name.
 func (t *Teller) User(answer *introspect.Answer) (string, error) {
-	name := answer.Username
-	if name == "" && answer.Subject != answer.ClientID {
-		name = answer.Subject
+	name := answer.Username()
+	if name == "" && answer.Subject() != answer.ClientID() {
+		name = answer.Subject()
 	}
 	if name == "" && t.clientAsUser {
-		name = answer.ClientID
+		name = answer.ClientID()
 	}
 	encoded, ok := t.encoding.encode(name)
 	if !ok {

@@ -9,49 +9,87 @@ import (
 )
 
 // Source says where an answer came from.
-type Source string
+type Source uint8
 
 // The sources of an answer, as the placeholder {http.introspect.cache} shows them.
 const (
-	Miss      Source = "miss"      // the authority was asked for this request
-	Memory    Source = "memory"    // it was remembered
-	Coalesced Source = "coalesced" // the authority was being asked already
+	Miss      Source = iota // the authority was asked for this request
+	Memory                  // it was remembered
+	Coalesced               // the authority was being asked already
+	Stale                   // it was remembered, and could not be confirmed when it was due
 )
+
+// String is the name of the source.
+func (s Source) String() string { return [...]string{"miss", "memory", "coalesced", "stale"}[s] }
 
 // Answer is what an authorization server says of a token (RFC 7662 section 2.2). It is immutable: any number of
 // requests share it. The zero value is an inactive token.
 //
-// The fields are the members that RFC 7662 names, already brought into one shape; a member that is absent, null, or of
-// a type that means nothing leaves its field zero. Claim gives every member as it was sent.
+// The methods give the members that RFC 7662 names, already brought into one shape; a member that is absent, null, or of
+// a type that means nothing is zero. Claim gives every member as it was sent. All are zero for an inactive answer.
 type Answer struct {
-	// Active is true only where the authority sent the JSON boolean true under exactly that name. All other fields of
-	// an inactive answer are zero.
+	// Active is true only where the authority sent the JSON boolean true under exactly that name, or what Shape says.
 	Active bool
-	// Scope holds the granted scopes (RFC 6749 section 3.3).
-	Scope     []string
-	ClientID  string
-	Username  string
-	Subject   string
-	Issuer    string
-	TokenType string
-	// Audience is nil where the answer has no aud.
-	Audience []string
-	// ExpiresAt, NotBefore and IssuedAt are zero where the answer does not have them. Absurd values are clamped to the
-	// years 1 to 9999.
-	ExpiresAt time.Time
-	NotBefore time.Time
-	IssuedAt  time.Time
 	// Bound says that the token is bound to a key or a certificate (the member cnf of RFC 7800 is there), so that
 	// whoever presents it has to prove possession.
 	Bound bool
-
-	// AskedAt is the instant just before the authority was asked.
-	AskedAt time.Time
 	// Source says how this answer came to be at hand.
 	Source Source
+	// AskedAt is the instant just before the authority was asked.
+	AskedAt time.Time
 
-	claims object
+	claims packed
+	// What is named here is in the text of the claims.
+	clientID, username, subject, tokenType, scope span
+	expiresAt, notBefore, issuedAt                date
 }
+
+// ClientID is the client that the token was issued to.
+func (a *Answer) ClientID() string { return a.claims.at(a.clientID) }
+
+// Username is the name of the resource owner, for people.
+func (a *Answer) Username() string { return a.claims.at(a.username) }
+
+// Subject is the sub.
+func (a *Answer) Subject() string { return a.claims.at(a.subject) }
+
+// TokenType is the token_type (RFC 6749 section 7.1).
+func (a *Answer) TokenType() string { return a.claims.at(a.tokenType) }
+
+// Scope is the list of the granted scopes, with one space between two (RFC 6749 section 3.3).
+func (a *Answer) Scope() string { return a.claims.at(a.scope) }
+
+// Scopes are the granted scopes one by one.
+func (a *Answer) Scopes() []string {
+	if a.Scope() == "" {
+		return nil
+	}
+	return strings.Split(a.Scope(), " ")
+}
+
+// ExpiresAt is zero where the answer has no exp. An absurd one is clamped to the years 1 to 9999.
+func (a *Answer) ExpiresAt() time.Time { return a.expiresAt.time() }
+
+// NotBefore is zero where the answer has no nbf. An absurd one is clamped to the years 1 to 9999.
+func (a *Answer) NotBefore() time.Time { return a.notBefore.time() }
+
+// IssuedAt is zero where the answer has no iat. An absurd one is clamped to the years 1 to 9999.
+func (a *Answer) IssuedAt() time.Time { return a.issuedAt.time() }
+
+// date is an instant in milliseconds, one more than since the beginning of the year 1; 0 is none.
+type date int64
+
+func dateOf(seconds float64) date { return date((seconds-earliest)*1000) + 1 }
+
+func (d date) time() time.Time {
+	if d == 0 {
+		return time.Time{}
+	}
+	return time.UnixMilli(int64(d-1) + earliest*1000)
+}
+
+// Inactive returns an answer about the same token that says it is not active.
+func (a *Answer) Inactive() *Answer { return &Answer{AskedAt: a.AskedAt, Source: a.Source} }
 
 // From returns the same answer with another source.
 func (a *Answer) From(source Source) *Answer {
@@ -62,33 +100,52 @@ func (a *Answer) From(source Source) *Answer {
 
 // HasAudience says whether the token is for an audience, which is compared to the letter.
 func (a *Answer) HasAudience(audience string) bool {
-	return slices.Contains(a.Audience, audience)
+	value, _ := a.claims.get("aud")
+	switch value := value.(type) {
+	case string:
+		return value == audience
+	case []any:
+		return slices.Contains(value, any(audience))
+	}
+	return false
 }
 
 // Claim returns a member of the answer: a string, bool, json.Number, []any, Object, or nil for null. The path is
 // first tried as one whole member name, then split at its dots, of which `\.` is a literal one. An absent member is
 // not ok. What is returned is shared and must not be changed.
-func (a *Answer) Claim(path string) (value any, ok bool) { return a.claims.at(path) }
+func (a *Answer) Claim(path string) (value any, ok bool) {
+	if value, ok = a.claims.get(path); ok || !strings.ContainsAny(path, `.\`) {
+		return value, ok
+	}
+	names := splitPath(path)
+	value, ok = a.claims.get(names[0])
+	return inside(value, ok, names[1:])
+}
 
 // Claims returns all members of the answer.
-func (a *Answer) Claims() Object { return Object{a.claims} }
+func (a *Answer) Claims() Object { return Object{a.claims.object()} }
 
 // at finds a member by its path.
 func (o object) at(path string) (value any, ok bool) {
 	if value, ok = o.get(path); ok || !strings.ContainsAny(path, `.\`) {
 		return value, ok
 	}
-	value = Object{o}
-	for _, name := range splitPath(path) {
+	return inside(Object{o}, true, splitPath(path))
+}
+
+// inside follows names into objects.
+func inside(value any, ok bool, names []string) (any, bool) {
+	for _, name := range names {
 		inner, isObject := value.(Object)
 		if !isObject {
 			return nil, false
 		}
-		if value, ok = inner.members.get(name); !ok {
+		value, ok = inner.members.get(name)
+		if !ok {
 			return nil, false
 		}
 	}
-	return value, true
+	return value, ok
 }
 
 // splitPath splits at dots; `\.` is a literal dot.
@@ -111,9 +168,7 @@ func splitPath(path string) []string {
 }
 
 // Size is roughly how many bytes the answer keeps in memory.
-func (a *Answer) Size() int {
-	return answerBytes + (len(a.Scope)+len(a.Audience))*stringBytes + a.claims.size()
-}
+func (a *Answer) Size() int { return answerBytes + a.claims.size() }
 
 // ParseAnswer reads the body of an introspection response: one JSON object in UTF-8 and nothing after it. Names are
 // compared exactly, and an object that has one name twice, at any depth, is no answer: of two values nobody can say
@@ -137,25 +192,27 @@ func (s Shape) newAnswer(claims object, askedAt time.Time) (*Answer, error) {
 	if err != nil {
 		return nil, err
 	}
-	answer := &Answer{AskedAt: askedAt, Source: Miss}
+	answer := &Answer{AskedAt: askedAt}
 	if !active {
 		// RFC 7662 section 2.2: whatever else it says means nothing.
 		return answer, nil
 	}
 	answer.Active = true
-	answer.claims = claims
-	answer.ClientID = text(s.part(claims, s.ClientID, "client_id"))
-	answer.Username = text(s.part(claims, s.Username, "username"))
-	answer.Subject = text(s.part(claims, s.Subject, "sub"))
-	answer.Issuer = text(s.part(claims, "", "iss"))
-	answer.TokenType = text(s.part(claims, "", "token_type"))
-	answer.Scope = s.scopes(claims)
-	answer.Audience = audience(claims)
+	packer, ok := pack(claims)
+	if !ok {
+		return nil, fmt.Errorf("%w: too long", ErrMalformed)
+	}
+	answer.clientID = packer.keep(text(s.part(claims, s.ClientID, "client_id")))
+	answer.username = packer.keep(text(s.part(claims, s.Username, "username")))
+	answer.subject = packer.keep(text(s.part(claims, s.Subject, "sub")))
+	answer.tokenType = packer.keep(text(s.part(claims, "", "token_type")))
+	answer.scope = packer.keep(s.scope(claims))
+	answer.claims = packer.finish()
 	for _, date := range []struct {
 		path, name string
-		into       *time.Time
-	}{{s.Expiry, "exp", &answer.ExpiresAt}, {"", "nbf", &answer.NotBefore}, {"", "iat", &answer.IssuedAt}} {
-		if err := numericDate(s.part(claims, date.path, date.name), date.name, date.into); err != nil {
+		into       *date
+	}{{s.Expiry, "exp", &answer.expiresAt}, {"", "nbf", &answer.notBefore}, {"", "iat", &answer.issuedAt}} {
+		if *date.into, err = numericDate(s.part(claims, date.path, date.name), date.name); err != nil {
 			return nil, err
 		}
 	}
@@ -175,9 +232,9 @@ func text(value any) string {
 	return ""
 }
 
-// scopes reads "scope", a space-separated string (RFC 7662 section 2.2) or, as some servers send it, an array; "scp"
+// scope reads "scope", a space-separated string (RFC 7662 section 2.2) or, as some servers send it, an array; "scp"
 // is its alias. An element with a space in it is no scope (RFC 6749 section 3.3) and grants nothing.
-func (s Shape) scopes(claims object) []string {
+func (s Shape) scope(claims object) string {
 	value := s.part(claims, s.Scope, "scope")
 	if value == nil && s.Scope == "" {
 		value, _ = claims.get("scp")
@@ -185,11 +242,7 @@ func (s Shape) scopes(claims object) []string {
 	var granted []string
 	switch value := value.(type) {
 	case string:
-		for scope := range strings.SplitSeq(value, " ") {
-			if scope != "" {
-				granted = append(granted, scope)
-			}
-		}
+		granted = slices.DeleteFunc(strings.Split(value, " "), func(scope string) bool { return scope == "" })
 	case []any:
 		for _, element := range value {
 			if scope, isString := element.(string); isString && scope != "" && !strings.Contains(scope, " ") {
@@ -197,50 +250,30 @@ func (s Shape) scopes(claims object) []string {
 			}
 		}
 	}
-	return granted
-}
-
-func audience(claims object) []string {
-	value, _ := claims.get("aud")
-	switch value := value.(type) {
-	case string:
-		return []string{value}
-	case []any:
-		var audience []string
-		for _, element := range value {
-			if name, isString := element.(string); isString {
-				audience = append(audience, name)
-			}
-		}
-		return audience
-	}
-	return nil
+	return strings.Join(granted, " ")
 }
 
 const (
-	earliest = -62135596799 // 0001-01-01T00:00:01Z, just after Go's zero time, which stands for an absent date
+	earliest = -62135596799 // 0001-01-01T00:00:01Z
 	latest   = 253402300799 // 9999-12-31T23:59:59Z
 )
 
 // numericDate reads seconds since the epoch: an integer, a float, or the same as a string. Something else under that
 // name is not an answer, since a limit that cannot be read must not count as no limit.
-func numericDate(value any, name string, into *time.Time) error {
+func numericDate(value any, name string) (date, error) {
 	if value == nil {
-		return nil
+		return 0, nil
 	}
 	number, isNumber := value.(json.Number)
 	if digits, isString := value.(string); isString && isJSONNumber(digits) {
 		number, isNumber = json.Number(digits), true
 	}
 	if !isNumber {
-		return fmt.Errorf("%w: member %q is not a number", ErrMalformed, name)
+		return 0, fmt.Errorf("%w: member %q is not a number", ErrMalformed, name)
 	}
 	// The only error left is a value out of range, for which the float is infinite and is clamped with the rest.
 	seconds, _ := number.Float64()
-	seconds = min(max(seconds, earliest), latest)
-	whole := int64(seconds)
-	*into = time.Unix(whole, int64((seconds-float64(whole))*1e9))
-	return nil
+	return dateOf(min(max(seconds, earliest), latest)), nil
 }
 
 func isJSONNumber(s string) bool {

@@ -16,7 +16,7 @@ const maxDepth = 32
 
 // What the parts of an answer take in memory on a 64-bit machine, in bytes.
 const (
-	answerBytes = 320
+	answerBytes = 224
 	memberBytes = 32
 	stringBytes = 16
 )

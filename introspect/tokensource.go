@@ -213,12 +213,12 @@ func readToken(response *reply) (token string, life time.Duration, again bool, e
 		return "", 0, false, fmt.Errorf("%w: token endpoint: no bearer token (RFC 6749 section 5.1)", ErrMalformed)
 	}
 	life = lifeUnknown
-	var expiry time.Time
 	if expiresIn, _ := members.get("expires_in"); expiresIn != nil {
-		if err := numericDate(expiresIn, "expires_in", &expiry); err != nil {
+		seconds, err := numericDate(expiresIn, "expires_in")
+		if err != nil {
 			return "", 0, false, fmt.Errorf("token endpoint: %w", err)
 		}
-		life = time.Duration(min(max(expiry.Unix(), 0), int64(longestLife/time.Second))) * time.Second
+		life = time.Duration(min(max(seconds.time().Unix(), 0), int64(longestLife/time.Second))) * time.Second
 	}
 	return token, life, false, nil
 }

@@ -89,18 +89,19 @@ func (r *Rules) Judge(answer *introspect.Answer, now time.Time, presented Presen
 		return Verdict{InvalidToken, reason}
 	}
 	switch {
-	case answer.Bound || strings.EqualFold(answer.TokenType, "DPoP"):
+	case answer.Bound || strings.EqualFold(answer.TokenType(), "DPoP"):
 		return Verdict{InvalidToken, "the token is bound to a key or certificate, and possession is not proved"}
 	case presented.Possession:
 		return Verdict{InvalidToken, "the token is presented under the scheme DPoP, and is not bound to a key"}
 	}
+	granted := answer.Scope()
 	for _, scope := range r.Scope {
-		if !r.ScopeMatch.covers(answer.Scope, scope) {
+		if !r.ScopeMatch.covers(granted, scope) {
 			return Verdict{InsufficientScope, "scope " + scope + " is missing"}
 		}
 	}
-	granted := func(scope string) bool { return r.ScopeMatch.covers(answer.Scope, scope) }
-	if len(r.AnyScope) > 0 && !slices.ContainsFunc(r.AnyScope, granted) {
+	covered := func(scope string) bool { return r.ScopeMatch.covers(granted, scope) }
+	if len(r.AnyScope) > 0 && !slices.ContainsFunc(r.AnyScope, covered) {
 		return Verdict{InsufficientScope, "none of the scopes " + strings.Join(r.AnyScope, ", ") + " is granted"}
 	}
 	for _, claim := range r.Claims {
@@ -121,11 +122,11 @@ func (r *Rules) flaw(answer *introspect.Answer, now time.Time) string {
 	switch {
 	case !answer.Active:
 		return "the token is not active"
-	case !answer.ExpiresAt.IsZero() && !now.Before(answer.ExpiresAt):
+	case !answer.ExpiresAt().IsZero() && !now.Before(answer.ExpiresAt()):
 		return "the token has expired"
-	case answer.NotBefore.After(now.Add(r.Leeway)):
+	case answer.NotBefore().After(now.Add(r.Leeway)):
 		return "the token is not valid yet (nbf)"
-	case answer.IssuedAt.After(now.Add(r.Leeway)):
+	case answer.IssuedAt().After(now.Add(r.Leeway)):
 		return "the token is from the future (iat)"
 	case !r.isIssuer(answer):
 		return "the token is of another issuer"
@@ -149,7 +150,7 @@ func (r *Rules) isIssuer(answer *introspect.Answer) bool {
 // isAccessToken refuses what the answer says is a refresh or an ID token. Most servers say nothing.
 func isAccessToken(answer *introspect.Answer) bool {
 	if value, ok := answer.Claim("token_type"); ok && value != nil && value != "" {
-		if kind := answer.TokenType; !strings.EqualFold(kind, "Bearer") && !strings.EqualFold(kind, "DPoP") {
+		if kind := answer.TokenType(); !strings.EqualFold(kind, "Bearer") && !strings.EqualFold(kind, "DPoP") {
 			return false
 		}
 	}

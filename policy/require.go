@@ -77,7 +77,7 @@ func NewRequirement(text string) (*Requirement, error) {
 func (r *Requirement) met(answer *introspect.Answer, now time.Time, request *http.Request) error {
 	result, _, err := r.program.Eval(map[string]any{
 		"claims":         nativeObject(answer.Claims()),
-		"scopes":         answer.Scope,
+		"scopes":         answer.Scopes(),
 		"request.method": request.Method,
 		"request.path":   cleanPath(request.URL.Path),
 		"request.host":   hostname(request.Host),

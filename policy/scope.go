@@ -2,7 +2,6 @@ package policy
 
 import (
 	"fmt"
-	"slices"
 	"strings"
 )
 
@@ -32,21 +31,28 @@ func (m ScopeMatch) Check() error {
 
 const separators = ":./"
 
-// covers tells whether one of the granted scopes covers the demanded one.
-func (m ScopeMatch) covers(granted []string, demanded string) bool {
-	return slices.ContainsFunc(granted, func(scope string) bool {
-		if scope == demanded {
+// covers tells whether one of the granted scopes, with one space between two, covers the demanded one.
+func (m ScopeMatch) covers(granted, demanded string) bool {
+	for granted != "" {
+		var scope string
+		scope, granted, _ = strings.Cut(granted, " ")
+		if scope == demanded || m.coversBelow(scope, demanded) {
 			return true
 		}
-		switch m {
-		case Hierarchic:
-			below, ok := strings.CutPrefix(demanded, scope)
-			return ok && scope != "" && strings.ContainsRune(separators, rune(below[0]))
-		case Wildcard:
-			prefix, ok := strings.CutSuffix(scope, "*")
-			return ok && len(prefix) > 1 && strings.ContainsRune(separators, rune(prefix[len(prefix)-1])) &&
-				len(demanded) > len(prefix) && strings.HasPrefix(demanded, prefix)
-		}
-		return false
-	})
+	}
+	return false
+}
+
+// coversBelow tells whether a granted scope covers another one that is demanded.
+func (m ScopeMatch) coversBelow(scope, demanded string) bool {
+	switch m {
+	case Hierarchic:
+		below, ok := strings.CutPrefix(demanded, scope)
+		return ok && strings.ContainsRune(separators, rune(below[0]))
+	case Wildcard:
+		prefix, ok := strings.CutSuffix(scope, "*")
+		return ok && len(prefix) > 1 && strings.ContainsRune(separators, rune(prefix[len(prefix)-1])) &&
+			len(demanded) > len(prefix) && strings.HasPrefix(demanded, prefix)
+	}
+	return false
 }

@@ -1,0 +1,200 @@
+package introspect
+
+import (
+	"encoding/json"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"unsafe"
+)
+
+// packed is an object as it is remembered, in little memory and with few pointers: a gateway may remember a million of
+// them. It is immutable. The zero value has no members.
+type packed struct {
+	// names are shared by all objects with the same members.
+	names []string
+	// text holds the strings and numbers one after the other, and then what keep has added.
+	text string
+	// ends tell, for each member, where its value ends in the text, shifted to make room for its kind.
+	ends []uint32
+	// trees are the values that are arrays or objects.
+	trees []any
+}
+
+// kinds of a value.
+const (
+	kindString = iota
+	kindNumber
+	kindTrue
+	kindFalse
+	kindNull
+	kindTree
+	kindBits = 3
+)
+
+// maxText is the most text that a packed object can hold, in bytes.
+const maxText = 1<<(32-kindBits) - 1
+
+// packer makes a packed object.
+type packer struct {
+	packed packed
+	text   strings.Builder
+}
+
+// pack begins a packed object with the members of an object. It is not ok if they are too long.
+func pack(o object) (*packer, bool) {
+	p := new(packer)
+	names := make([]string, len(o))
+	length := 0
+	for i, m := range o {
+		names[i] = m.name
+		switch value := m.value.(type) {
+		case string:
+			length += len(value)
+		case json.Number:
+			length += len(value)
+		}
+	}
+	if length > maxText {
+		return nil, false
+	}
+	p.packed.names = sharedNames(names)
+	p.packed.ends = make([]uint32, len(o))
+	p.text.Grow(length)
+	for i, m := range o {
+		kind := kindTree
+		switch value := m.value.(type) {
+		case string:
+			kind = kindString
+			p.text.WriteString(value)
+		case json.Number:
+			kind = kindNumber
+			p.text.WriteString(value.String())
+		case bool:
+			if kind = kindFalse; value {
+				kind = kindTrue
+			}
+		case nil:
+			kind = kindNull
+		default:
+			p.packed.trees = append(p.packed.trees, m.value)
+		}
+		p.packed.ends[i] = uint32(p.text.Len())<<kindBits | uint32(kind)
+	}
+	return p, true
+}
+
+// span is a part of the text.
+type span struct{ begin, end uint32 }
+
+// keep finds room for a text that is part of the answer: where the value of a member has it already, else behind them.
+func (p *packer) keep(text string) span {
+	if text == "" {
+		return span{}
+	}
+	begin := strings.Index(p.text.String(), text)
+	if begin < 0 {
+		begin = p.text.Len()
+		p.text.WriteString(text)
+	}
+	return span{uint32(begin), uint32(begin + len(text))}
+}
+
+func (p *packer) finish() packed {
+	// The builder's buffer may be larger than what is in it.
+	p.packed.text = strings.Clone(p.text.String())
+	return p.packed
+}
+
+func (p *packed) at(s span) string { return p.text[s.begin:s.end] }
+
+// get returns the value of a member.
+func (p *packed) get(name string) (value any, ok bool) {
+	for i := range p.names {
+		if p.names[i] == name {
+			return p.value(i), true
+		}
+	}
+	return nil, false
+}
+
+func (p *packed) value(i int) any {
+	switch p.ends[i] & (1<<kindBits - 1) {
+	case kindString:
+		return p.textOf(i)
+	case kindNumber:
+		return json.Number(p.textOf(i))
+	case kindTrue:
+		return true
+	case kindFalse:
+		return false
+	case kindNull:
+		return nil
+	}
+	tree := 0
+	for _, end := range p.ends[:i] {
+		if end&(1<<kindBits-1) == kindTree {
+			tree++
+		}
+	}
+	return p.trees[tree]
+}
+
+func (p *packed) textOf(i int) string {
+	begin := uint32(0)
+	if i > 0 {
+		begin = p.ends[i-1] >> kindBits
+	}
+	return p.text[begin : p.ends[i]>>kindBits]
+}
+
+// object returns the members as they were packed.
+func (p *packed) object() object {
+	members := make(object, len(p.names))
+	for i, name := range p.names {
+		members[i] = member{name, p.value(i)}
+	}
+	return members
+}
+
+// size is roughly how many bytes it takes in memory, beside the names.
+func (p *packed) size() int {
+	size := len(p.text) + len(p.ends)*int(unsafe.Sizeof(uint32(0)))
+	for _, tree := range p.trees {
+		size += stringBytes + sizeOf(tree)
+	}
+	return size
+}
+
+// An authorization server says the same members of most tokens: their names are kept once. How many different lists of
+// names are shared is bounded, since an authority decides what they are.
+var (
+	shared      sync.Map // of joined names to []string
+	sharedCount atomic.Int32
+)
+
+const (
+	maxShared     = 1024
+	maxSharedName = 2048
+)
+
+func sharedNames(names []string) []string {
+	var key strings.Builder
+	for _, name := range names {
+		key.WriteString(strconv.Itoa(len(name)))
+		key.WriteByte(':')
+		key.WriteString(name)
+	}
+	if known, ok := shared.Load(key.String()); ok {
+		return known.([]string)
+	}
+	if key.Len() > maxSharedName || sharedCount.Load() >= maxShared {
+		return names
+	}
+	known, loaded := shared.LoadOrStore(key.String(), names)
+	if !loaded {
+		sharedCount.Add(1)
+	}
+	return known.([]string)
+}
