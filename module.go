@@ -203,7 +203,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 	if refused != nil {
 		return h.refuse(w, r, visit, *refused)
 	}
-	visit.log(outcome)
+	visit.outcome = outcome
 	if in := visit.credential.In; in == bearer.InQuery || in == bearer.InCookie {
 		w = newPrivateWriter(w)
 	}

@@ -17,6 +17,7 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	"go.uber.org/zap/zapcore"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
@@ -349,8 +350,10 @@ func TestObserveRefusesNobody(t *testing.T) {
 			status, answered := run(t, g.Handler, "GET", header, func(r *http.Request) {
 				assert.Equal(t, test.user, r.Header.Get("Remote-User"), "identity is told only where the request would pass")
 				assert.Equal(t, test.authorization, r.Header.Get("Authorization"), "the token stays")
-				extra := r.Context().Value(caddyhttp.ExtraLogFieldsCtxKey)
-				assert.Contains(t, fmt.Sprintf("%+v", extra), "would_be_"+test.outcome)
+				logged := zapcore.NewMapObjectEncoder()
+				visit := caddyhttp.GetVar(r.Context(), "http.handlers.introspect.visit").(zapcore.ObjectMarshaler)
+				require.NoError(t, visit.MarshalLogObject(logged))
+				assert.Equal(t, "would_be_"+test.outcome, logged.Fields["introspect"])
 			})
 			assert.Zero(t, status)
 			assert.Empty(t, answered, "the response is the backend's alone")

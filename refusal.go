@@ -116,7 +116,7 @@ func (h *Handler) authorityRefusal(ctx context.Context, err error) refusal {
 // refuse answers a request that is not passed on. The error goes through Caddy's error handling, and so do the headers
 // that are set here.
 func (h *Handler) refuse(w http.ResponseWriter, r *http.Request, v *visit, refused refusal) error {
-	v.log(refused.outcome)
+	v.outcome = refused.outcome
 	v.explain(refused)
 	header := w.Header()
 	header.Set("Cache-Control", "no-store")

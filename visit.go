@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
@@ -23,17 +24,19 @@ import (
 // the token is taken by the first, and what one has told the backend the next one leaves alone. It belongs to the
 // goroutine of the request.
 type visit struct {
-	replacer *caddy.Replacer
-	fields   *caddyhttp.ExtraLogFields
-
 	credential bearer.Credential
 
 	// answers are those that were given for this request, and the last of them is what the placeholders tell.
 	answers []given
-	told    identity.Told
-	// named says that the user is known, by the first directive that could name one, as in the headers.
-	named bool
+	// first is room for the only answer that most requests need.
+	first [1]given
+	told  identity.Told
+	// user is the one that the first directive named that could name one, as in the headers.
+	user string
 
+	// outcome is how the last directive has ended, and status what it would have answered if it had not only observed.
+	outcome outcome
+	status  int
 	// code and description tell of a refusal: its error code, or its outcome where it has none, and its reason.
 	code, description string
 }
@@ -69,12 +72,17 @@ func visitOf(r *http.Request) *visit {
 	if v, ok := caddyhttp.GetVar(r.Context(), visitKey).(*visit); ok {
 		return v
 	}
-	v := &visit{replacer: r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer)}
-	v.fields, _ = r.Context().Value(caddyhttp.ExtraLogFieldsCtxKey).(*caddyhttp.ExtraLogFields)
-	caddyhttp.SetVar(r.Context(), visitKey, v)
-	// Whoever was here before this directive did not come by its rules.
-	v.replacer.Set(userPlaceholder, "")
-	v.replacer.Map(v.placeholder)
+	v := new(visit)
+	v.answers = v.first[:0]
+	ctx := r.Context()
+	caddyhttp.SetVar(ctx, visitKey, v)
+	replacer := ctx.Value(caddy.ReplacerCtxKey).(*caddy.Replacer)
+	// Whoever was named before this directive did not come by its rules.
+	replacer.Delete(userPlaceholder)
+	replacer.Map(v.placeholder)
+	if server, ok := ctx.Value(caddyhttp.ServerCtxKey).(*caddyhttp.Server); ok && server != nil && server.Logs != nil {
+		ctx.Value(caddyhttp.ExtraLogFieldsCtxKey).(*caddyhttp.ExtraLogFields).Add(zap.Inline(v))
+	}
 	return v
 }
 
@@ -117,31 +125,38 @@ func (v *visit) ask(ctx context.Context, a *authority.Authority, credential bear
 		return nil, err
 	}
 	v.answers = append(v.answers, given{a, answer})
-	if v.fields != nil && answer.ClientID() != "" {
-		v.fields.Set(zap.String("client_id", answer.ClientID()))
-	}
 	return answer, nil
 }
 
 // tell tells the backend who came.
 func (v *visit) tell(header http.Header, teller *identity.Teller, answer *introspect.Answer) error {
-	told, err := teller.Tell(header, answer, v.told)
+	told, user, err := teller.Tell(header, answer, v.told)
 	if err != nil {
 		return err
 	}
 	v.told = told
-	if user, _ := teller.User(answer); user != "" && !v.named {
-		v.named = true
-		v.replacer.Set(userPlaceholder, user)
+	if v.user == "" {
+		v.user = user
 	}
 	return nil
 }
 
-// log writes the outcome into the access log.
-func (v *visit) log(outcome outcome) {
-	if v.fields != nil {
-		v.fields.Set(zap.String("introspect", string(outcome)))
+// MarshalLogObject adds to the access log who came and how the visit has ended.
+func (v *visit) MarshalLogObject(log zapcore.ObjectEncoder) error {
+	for i := range v.answers {
+		// The client of the last directive that knows one.
+		if client := v.answers[len(v.answers)-1-i].answer.ClientID(); client != "" {
+			log.AddString("client_id", client)
+			break
+		}
 	}
+	if v.outcome != "" {
+		log.AddString("introspect", string(v.outcome))
+	}
+	if v.status != 0 {
+		log.AddInt("introspect_status", v.status)
+	}
+	return nil
 }
 
 // explain keeps why a request is refused, for the placeholders.
@@ -154,14 +169,12 @@ func (v *visit) explain(refused refusal) {
 
 // observe writes into the access log how the visit would have ended, and with which status if not well.
 func (v *visit) observe(would outcome, refused *refusal) {
-	v.log("would_be_" + would)
+	v.outcome = "would_be_" + would
 	if refused == nil {
 		return
 	}
 	v.explain(*refused)
-	if v.fields != nil {
-		v.fields.Set(zap.Int("introspect_status", refused.status))
-	}
+	v.status = refused.status
 }
 
 const placeholderPrefix = "http.introspect."
@@ -169,6 +182,9 @@ const placeholderPrefix = "http.introspect."
 // placeholder answers for everything that begins with http.introspect., since Caddy would send an unknown placeholder
 // to the backend as it is written.
 func (v *visit) placeholder(key string) (any, bool) {
+	if key == userPlaceholder {
+		return v.user, true
+	}
 	name, ours := strings.CutPrefix(key, placeholderPrefix)
 	if !ours {
 		return nil, false

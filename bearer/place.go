@@ -198,9 +198,17 @@ func (p Places) CleanURL(u *url.URL) {
 
 // cleanHeader leaves credentials of another scheme, such as Basic, to the backend that they are for.
 func (p Place) cleanHeader(header http.Header) {
-	if _, err := fromHeader(header[p.header()], p.schemes()); !errors.Is(err, ErrNoToken) {
-		delete(header, p.header())
+	name, schemes := p.header(), p.schemes()
+	lines := header[name]
+	switch len(lines) {
+	case 0:
+		return
+	case 1:
+		if _, _, found := cutScheme(lines[0], schemes); len(schemes) > 0 && !found {
+			return
+		}
 	}
+	delete(header, name)
 }
 
 func (p Place) fromCookie(r *http.Request) (Credential, error) {

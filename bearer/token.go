@@ -52,20 +52,32 @@ func fromHeader(lines, schemes []string) (Credential, error) {
 		// RFC 9110 section 5.3: not a list. Which of them the backend would believe nobody knows.
 		return Credential{}, fmt.Errorf("%w: more than one header line for the token", ErrInvalidRequest)
 	}
-	value := strings.Trim(lines[0], " \t")
 	if len(schemes) == 0 {
-		return credential(SchemeBearer, value)
+		return credential(SchemeBearer, strings.Trim(lines[0], " \t"))
 	}
-	word, rest, _ := strings.Cut(value, " ")
+	scheme, rest, found := cutScheme(lines[0], schemes)
+	switch {
+	case !found:
+		return Credential{}, ErrNoToken
+	case scheme == "":
+		return Credential{}, fmt.Errorf("%w: no space after the scheme", ErrInvalidRequest)
+	}
+	return credential(scheme, rest)
+}
+
+// cutScheme finds one of the schemes at the beginning of a header line, and what follows it. The scheme is empty where
+// something that was meant to be it stands there.
+func cutScheme(line string, schemes []string) (scheme, rest string, found bool) {
+	word, rest, _ := strings.Cut(strings.Trim(line, " \t"), " ")
 	for _, scheme := range schemes {
 		if strings.EqualFold(word, scheme) {
-			return credential(scheme, strings.TrimLeft(rest, " "))
+			return scheme, strings.TrimLeft(rest, " "), true
 		}
 		if isLookalike(word, scheme) {
-			return Credential{}, fmt.Errorf("%w: no space after the scheme", ErrInvalidRequest)
+			return "", "", true
 		}
 	}
-	return Credential{}, ErrNoToken
+	return "", "", false
 }
 
 // credential checks a token, which is a token68 wherever it was.
@@ -98,12 +110,20 @@ func isToken68(text string) bool {
 		return false
 	}
 	for i := 0; i < len(body); i++ {
-		if !isAlphanumeric(body[i]) && strings.IndexByte("-._~+/", body[i]) < 0 {
+		if !token68[body[i]] {
 			return false
 		}
 	}
 	return true
 }
+
+// token68 are the characters of a token68 before its `=`.
+var token68 = func() (is [256]bool) {
+	for c := range is {
+		is[c] = isAlphanumeric(byte(c)) || strings.IndexByte("-._~+/", byte(c)) >= 0
+	}
+	return is
+}()
 
 func isAlphanumeric(c byte) bool {
 	return 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9'

@@ -41,25 +41,45 @@ func (e Encoding) Check() error {
 
 // encode writes a claim as a header value. It is not ok if the encoding cannot carry it.
 func (e Encoding) encode(value any) (encoded string, ok bool) {
-	elements, isList := stringList(value)
-	switch {
-	case isList && e == Percent:
-		for i := range elements {
-			elements[i] = percent(elements[i], true)
-		}
-		encoded, ok = strings.Join(elements, ","), true
-	case isList && strings.Contains(strings.Join(elements, ""), ","):
-		return "", false
-	case e == Percent:
-		encoded, ok = percent(Text(value), false), true
-	case e == Base64URL:
-		encoded, ok = base64.RawURLEncoding.EncodeToString([]byte(Text(value))), true
-	case e == UTF8:
-		encoded = Text(value)
-		ok = isPlain(encoded)
+	elements, isList := value.([]any)
+	if !isList || !allStrings(elements) {
+		return e.encodeText(Text(value))
 	}
-	return encoded, ok && len(encoded) <= longestValue
+	if e != Percent {
+		for _, element := range elements {
+			if strings.Contains(element.(string), ",") {
+				return "", false
+			}
+		}
+		return e.encodeText(Text(value))
+	}
+	var list strings.Builder
+	for i, element := range elements {
+		if i > 0 {
+			list.WriteByte(',')
+		}
+		list.WriteString(percent(element.(string), true))
+	}
+	return fits(list.String())
 }
+
+// encodeText writes one text as a header value.
+func (e Encoding) encodeText(text string) (encoded string, ok bool) {
+	switch e {
+	case Percent:
+		return fits(percent(text, false))
+	case Base64URL:
+		return fits(base64.RawURLEncoding.EncodeToString([]byte(text)))
+	case UTF8:
+		if isPlain(text) {
+			return fits(text)
+		}
+	}
+	return "", false
+}
+
+// fits refuses what is too long.
+func fits(encoded string) (string, bool) { return encoded, len(encoded) <= longestValue }
 
 // Text writes a claim as one text: strings as they are, lists of strings joined by commas, other lists and objects as
 // compact JSON, numbers with every digit, null and absence as nothing.
@@ -72,8 +92,12 @@ func Text(value any) string {
 	case json.Number:
 		return value.String()
 	}
-	if elements, isList := stringList(value); isList {
-		return strings.Join(elements, ",")
+	if elements, isList := value.([]any); isList && allStrings(elements) {
+		texts := make([]string, len(elements))
+		for i, element := range elements {
+			texts[i] = element.(string)
+		}
+		return strings.Join(texts, ",")
 	}
 	compact, err := introspect.CompactJSON(value)
 	if err != nil {
@@ -82,21 +106,14 @@ func Text(value any) string {
 	return string(compact)
 }
 
-// stringList returns a copy of a list that has only strings.
-func stringList(value any) ([]string, bool) {
-	values, isList := value.([]any)
-	if !isList {
-		return nil, false
-	}
-	texts := make([]string, 0, len(values))
+// allStrings says whether a list has only strings.
+func allStrings(values []any) bool {
 	for _, value := range values {
-		text, isText := value.(string)
-		if !isText {
-			return nil, false
+		if _, isString := value.(string); !isString {
+			return false
 		}
-		texts = append(texts, text)
 	}
-	return texts, true
+	return true
 }
 
 // isPlain says whether a text arrives as it is: no control character, and nothing at either end that is cut off.
@@ -111,11 +128,14 @@ func isPlain(text string) bool {
 
 // percent encodes what a header cannot carry unchanged to every backend.
 func percent(text string, inList bool) string {
-	plain := true
-	for i := 0; i < len(text) && plain; i++ {
-		plain = !mustEncode(text, i, inList)
+	plain := 0
+	for plain < len(text) && plainBytes[text[plain]] {
+		plain++
 	}
-	if plain {
+	for plain < len(text) && !mustEncode(text, plain, inList) {
+		plain++
+	}
+	if plain == len(text) {
 		return text
 	}
 	const digits = "0123456789ABCDEF"
@@ -131,6 +151,14 @@ func percent(text string, inList bool) string {
 	}
 	return b.String()
 }
+
+// plainBytes are those that are never encoded.
+var plainBytes = func() (plain [256]bool) {
+	for c := range plain {
+		plain[c] = 0x21 <= c && c <= 0x7E && c != '%' && c != ','
+	}
+	return plain
+}()
 
 func mustEncode(text string, i int, inList bool) bool {
 	switch c := text[i]; {

@@ -40,32 +40,34 @@ func (p Preset) Check() error {
 	return nil
 }
 
-// presetHeader is one header of a preset, and where its value comes from. A header without a source gets the user.
+// presetHeader is one header of a preset, and where its value comes from: a text, or a claim of any type. A header without
+// either gets the user.
 type presetHeader struct {
 	name  string
+	text  func(*introspect.Answer) string
 	value func(*introspect.Answer) any
 }
 
 var presets = map[Preset][]presetHeader{
 	Remote: {
-		{"Remote-User", nil},
-		{"Remote-Name", claim("name")},
-		{"Remote-Email", claim("email")},
-		{"Remote-Groups", groups},
-		{"Remote-Client", func(a *introspect.Answer) any { return a.ClientID() }},
-		{"Remote-Scope", func(a *introspect.Answer) any { return a.Scope() }},
+		{name: "Remote-User"},
+		{name: "Remote-Name", value: claim("name")},
+		{name: "Remote-Email", value: claim("email")},
+		{name: "Remote-Groups", value: groups},
+		{name: "Remote-Client", text: (*introspect.Answer).ClientID},
+		{name: "Remote-Scope", text: (*introspect.Answer).Scope},
 	},
 	XForwarded: {
-		{"X-Forwarded-User", nil},
-		{"X-Forwarded-Preferred-Username", preferredUsername},
-		{"X-Forwarded-Email", claim("email")},
-		{"X-Forwarded-Groups", groups},
+		{name: "X-Forwarded-User"},
+		{name: "X-Forwarded-Preferred-Username", value: preferredUsername},
+		{name: "X-Forwarded-Email", value: claim("email")},
+		{name: "X-Forwarded-Groups", value: groups},
 	},
 	XAuthRequest: {
-		{"X-Auth-Request-User", nil},
-		{"X-Auth-Request-Preferred-Username", preferredUsername},
-		{"X-Auth-Request-Email", claim("email")},
-		{"X-Auth-Request-Groups", groups},
+		{name: "X-Auth-Request-User"},
+		{name: "X-Auth-Request-Preferred-Username", value: preferredUsername},
+		{name: "X-Auth-Request-Email", value: claim("email")},
+		{name: "X-Auth-Request-Groups", value: groups},
 	},
 }
 
@@ -157,7 +159,7 @@ func NewTeller(config Config) (*Teller, error) {
 		taken[foldName(target)] = true
 		t.targets = append(t.targets, target)
 		// A slice of its own: the preset's is shared.
-		t.headers = append(slices.Clip(t.headers), presetHeader{target, claim(c.Claim)})
+		t.headers = append(slices.Clip(t.headers), presetHeader{name: target, value: claim(c.Claim)})
 	}
 	return t, nil
 }
@@ -191,30 +193,33 @@ func (t *Teller) Targets() []string { return t.targets }
 // Told are the names of the headers that the gateway has set on a request, in canonical form.
 type Told []string
 
-// Tell sets the headers, each to one line, except those that are told already, and returns all that are told now. A
-// claim that is absent, null or empty sets none. It returns ErrUser if the user's name cannot be carried; then it has
-// set nothing.
-func (t *Teller) Tell(header http.Header, answer *introspect.Answer, told Told) (Told, error) {
-	user, err := t.User(answer)
-	if err != nil {
-		return told, err
+// Tell sets the headers, each to one line, except those that are told already, and returns all that are told now and the
+// user. A claim that is absent, null or empty sets none. It returns ErrUser if the user's name cannot be carried; then it
+// has set nothing.
+func (t *Teller) Tell(header http.Header, answer *introspect.Answer, before Told) (told Told, user string, err error) {
+	if user, err = t.User(answer); err != nil {
+		return before, "", err
 	}
-	before := told
-	told = slices.Grow(told, len(t.headers))
-	// The lines of this request alone: whoever edits a header in place edits nobody else's.
-	lines := make([]string, 0, len(t.headers))
-	for _, h := range t.headers {
+	// One piece of memory for the lines, which are of this request alone so that whoever edits a header in place edits
+	// nobody else's, and for what is told.
+	room := make([]string, len(before)+2*len(t.headers))
+	lines, told := room[:len(t.headers)], append(room[len(t.headers):len(t.headers)], before...)
+	for i := range t.headers {
+		h := &t.headers[i]
 		value, ok := user, true
-		if h.value != nil {
+		switch {
+		case h.text != nil:
+			value, ok = t.encoding.encodeText(h.text(answer))
+		case h.value != nil:
 			value, ok = t.encoding.encode(h.value(answer))
 		}
 		if ok && value != "" && !slices.Contains(before, h.name) {
-			lines = append(lines, value)
-			header[h.name] = lines[len(lines)-1 : len(lines) : len(lines)]
+			lines[i] = value
+			header[h.name] = lines[i : i+1 : i+1]
 			told = append(told, h.name)
 		}
 	}
-	return told, nil
+	return told, user, nil
 }
 
 // User names the resource owner, encoded as in a header: username, else sub; empty if the token names none. A token
@@ -229,7 +234,7 @@ func (t *Teller) User(answer *introspect.Answer) (string, error) {
 	if name == "" && t.clientAsUser {
 		name = answer.ClientID()
 	}
-	encoded, ok := t.encoding.encode(name)
+	encoded, ok := t.encoding.encodeText(name)
 	if !ok {
 		return "", ErrUser
 	}

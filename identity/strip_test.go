@@ -288,7 +288,7 @@ func TestAttacksThroughAProxy(t *testing.T) {
 	proxy := &httputil.ReverseProxy{Rewrite: func(r *httputil.ProxyRequest) { r.SetURL(target) }}
 	gateway := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		protected.Strip(r, nil)
-		if _, err := teller.Tell(r.Header, active(t, `"sub":"ann","client_id":"app"`), nil); err != nil {
+		if _, _, err := teller.Tell(r.Header, active(t, `"sub":"ann","client_id":"app"`), nil); err != nil {
 			t.Error(err)
 		}
 		proxy.ServeHTTP(w, r)

@@ -42,7 +42,7 @@ func teller(t testing.TB, preset identity.Preset, copies ...identity.Copy) *iden
 func tell(t *testing.T, teller *identity.Teller, answer *introspect.Answer) http.Header {
 	t.Helper()
 	header := http.Header{}
-	told, err := teller.Tell(header, answer, nil)
+	told, _, err := teller.Tell(header, answer, nil)
 	require.NoError(t, err)
 	require.Len(t, told, len(header))
 	for _, name := range told {
@@ -289,7 +289,7 @@ func TestTooLong(t *testing.T) {
 			t.Run(name+", preset "+string(preset), func(t *testing.T) {
 				made := teller(t, preset, identity.Copy{Claim: "name", Header: "X-Name"})
 				header := http.Header{"Accept": {"*/*"}}
-				told, err := made.Tell(header, active(t, members+`,"name":"Ann","client_id":"app"`), identity.Told{"X-Before"})
+				told, _, err := made.Tell(header, active(t, members+`,"name":"Ann","client_id":"app"`), identity.Told{"X-Before"})
 				require.ErrorIs(t, err, identity.ErrUser)
 				assert.Equal(t, http.Header{"Accept": {"*/*"}}, header, "nothing is told of somebody who cannot be named")
 				assert.Equal(t, identity.Told{"X-Before"}, told)
@@ -407,7 +407,7 @@ func TestCopyClaims(t *testing.T) {
 
 func TestTellReplacesWhatTheClientSent(t *testing.T) {
 	header := http.Header{"Remote-User": {"admin", "root"}, "Accept": {"*/*"}}
-	told, err := teller(t, identity.Remote).Tell(header, active(t, `"sub":"ann"`), nil)
+	told, _, err := teller(t, identity.Remote).Tell(header, active(t, `"sub":"ann"`), nil)
 	require.NoError(t, err)
 	assert.Equal(t, http.Header{"Remote-User": {"ann"}, "Accept": {"*/*"}}, header)
 	assert.Equal(t, identity.Told{"Remote-User"}, told)
@@ -416,9 +416,9 @@ func TestTellReplacesWhatTheClientSent(t *testing.T) {
 // Of two directives the second adds to what the first told, and changes nothing of it.
 func TestTellTwice(t *testing.T) {
 	header := http.Header{}
-	told, err := teller(t, identity.Remote).Tell(header, active(t, `"sub":"ann"`), nil)
+	told, _, err := teller(t, identity.Remote).Tell(header, active(t, `"sub":"ann"`), nil)
 	require.NoError(t, err)
-	told, err = teller(t, identity.Remote, identity.Copy{Claim: "x", Header: "X-X"}).
+	told, _, err = teller(t, identity.Remote, identity.Copy{Claim: "x", Header: "X-X"}).
 		Tell(header, active(t, `"sub":"ben","name":"Ben","x":"1"`), told)
 	require.NoError(t, err)
 	assert.Equal(t, http.Header{"Remote-User": {"ann"}, "Remote-Name": {"Ben"}, "X-X": {"1"}}, header)
@@ -455,7 +455,7 @@ func TestTellConcurrently(t *testing.T) {
 	for range 8 {
 		go func() {
 			header := http.Header{}
-			_, _ = made.Tell(header, answer, nil)
+			_, _, _ = made.Tell(header, answer, nil)
 			headers <- header
 		}()
 	}
@@ -544,7 +544,7 @@ func FuzzTell(f *testing.F) {
 			answer = active(t, fmt.Sprintf(`"sub":%[1]s,"name":%[1]s,"email":%[1]s,"text":%[1]s,"list":["x",%[1]s]`, q))
 		}
 		header := http.Header{}
-		told, err := made.Tell(header, answer, nil)
+		told, _, err := made.Tell(header, answer, nil)
 		want := encoded(text, false)
 		if err != nil {
 			require.ErrorIs(t, err, identity.ErrUser)

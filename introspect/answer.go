@@ -100,15 +100,16 @@ func (a *Answer) From(source Source) *Answer {
 
 // HasAudience says whether the token is for an audience, which is compared to the letter.
 func (a *Answer) HasAudience(audience string) bool {
-	value, _ := a.claims.get("aud")
-	switch value := value.(type) {
-	case string:
-		return value == audience
-	case []any:
-		return slices.Contains(value, any(audience))
+	if text, ok := a.claims.string("aud"); ok {
+		return text == audience
 	}
-	return false
+	value, _ := a.claims.get("aud")
+	names, _ := value.([]any)
+	return slices.Contains(names, any(audience))
 }
+
+// Has says whether the answer has a member of a name, and not null.
+func (a *Answer) Has(name string) bool { return a.claims.has(name) }
 
 // Claim returns a member of the answer: a string, bool, json.Number, []any, Object, or nil for null. The path is
 // first tried as one whole member name, then split at its dots, of which `\.` is a literal one. An absent member is

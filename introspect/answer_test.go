@@ -298,7 +298,7 @@ func FuzzParseAnswer(f *testing.F) {
 		var members map[string]json.RawMessage
 		require.NoError(t, json.Unmarshal(body, &members), "encoding/json refuses what was accepted")
 		require.Equal(t, string(members["active"]) == "true", answer.Active)
-		for _, scope := range strings.Fields(answer.Scope()) {
+		for scope := range strings.FieldsSeq(answer.Scope()) {
 			require.NotEmpty(t, scope)
 			require.NotContains(t, scope, " ")
 		}

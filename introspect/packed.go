@@ -119,8 +119,30 @@ func (p *packed) get(name string) (value any, ok bool) {
 	return nil, false
 }
 
+// string returns a member that is a string.
+func (p *packed) string(name string) (text string, ok bool) {
+	for i := range p.names {
+		if p.names[i] == name {
+			return p.textOf(i), p.kind(i) == kindString
+		}
+	}
+	return "", false
+}
+
+// has says whether there is a member that is not null.
+func (p *packed) has(name string) bool {
+	for i := range p.names {
+		if p.names[i] == name {
+			return p.kind(i) != kindNull
+		}
+	}
+	return false
+}
+
+func (p *packed) kind(i int) uint32 { return p.ends[i] & (1<<kindBits - 1) }
+
 func (p *packed) value(i int) any {
-	switch p.ends[i] & (1<<kindBits - 1) {
+	switch p.kind(i) {
 	case kindString:
 		return p.textOf(i)
 	case kindNumber:
@@ -133,8 +155,8 @@ func (p *packed) value(i int) any {
 		return nil
 	}
 	tree := 0
-	for _, end := range p.ends[:i] {
-		if end&(1<<kindBits-1) == kindTree {
+	for before := range i {
+		if p.kind(before) == kindTree {
 			tree++
 		}
 	}

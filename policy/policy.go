@@ -143,19 +143,27 @@ func (r *Rules) isIssuer(answer *introspect.Answer) bool {
 	if r.Issuer == "" {
 		return true
 	}
+	if !answer.Has("iss") {
+		return true
+	}
 	issuer, _ := answer.Claim("iss")
-	return issuer == nil || issuer == r.Issuer
+	return issuer == r.Issuer
 }
 
 // isAccessToken refuses what the answer says is a refresh or an ID token. Most servers say nothing.
 func isAccessToken(answer *introspect.Answer) bool {
-	if value, ok := answer.Claim("token_type"); ok && value != nil && value != "" {
-		if kind := answer.TokenType(); !strings.EqualFold(kind, "Bearer") && !strings.EqualFold(kind, "DPoP") {
+	if kind := answer.TokenType(); !strings.EqualFold(kind, "Bearer") && !strings.EqualFold(kind, "DPoP") {
+		if value, _ := answer.Claim("token_type"); value != nil && value != "" {
 			return false
 		}
 	}
-	if use, ok := answer.Claim("token_use"); ok && use != nil && use != "access" && use != "access_token" {
-		return false
+	if answer.Has("token_use") {
+		if use, _ := answer.Claim("token_use"); use != "access" && use != "access_token" {
+			return false
+		}
+	}
+	if !answer.Has("typ") {
+		return true
 	}
 	kind, _ := answer.Claim("typ")
 	name, _ := kind.(string)
