@@ -53,12 +53,12 @@ func registerDirective(name string, parse httpcaddyfile.UnmarshalHandlerFunc) {
 
 // notInThisBuild are the subdirectives of `introspect` that a later build has, in a site block or a global option.
 var notInThisBuild = map[string]bool{
-	"acr": true, "max_age": true, "fresh": true,
+	"acr": true, "max_age": true,
 	"resource": true, "resource_metadata": true, "dpop": true, "mtls": true,
 	"phantom_token": true,
 	"end_at_expiry": true, "try_each": true,
 	"token_prefix": true, "jwt_response": true, "unknown_tokens": true, "events": true,
-	"redis": true, "revalidate": true, "stale": true,
+	"redis": true,
 }
 
 // unrecognized is the error for a subdirective that a block does not have.
@@ -78,6 +78,7 @@ func unrecognized(d *caddyfile.Dispenser, later map[string]bool) error {
 //		audience    <aud>...
 //		claim       <path> [<value>...]
 //		require     <CEL expression>
+//		fresh       <duration>
 //		optional
 //		preflight
 //		observe
@@ -193,6 +194,9 @@ func (h *Handler) parseOption(d *caddyfile.Dispenser) error {
 		return nil
 	case "require":
 		return h.parseRequire(d)
+	case "fresh":
+		h.Fresh = new(caddy.Duration)
+		return parseDuration(d, h.Fresh)
 	case "optional":
 		return parseFlag(d, &h.Optional)
 	case "preflight":

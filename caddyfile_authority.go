@@ -58,6 +58,8 @@ import (
 //			ttl          <duration>
 //			default_ttl  <duration>
 //			negative_ttl <duration>
+//			revalidate   <duration>|off
+//			stale        <duration>|off
 //		}
 //	}
 func parseAuthorityOption(d *caddyfile.Dispenser, existing any) (any, error) {
@@ -320,6 +322,12 @@ func parseCacheLine(d *caddyfile.Dispenser, config *authority.Cache) error {
 	case "negative_ttl":
 		config.NegativeTTL = new(caddy.Duration)
 		return parseDuration(d, config.NegativeTTL)
+	case "revalidate":
+		config.Revalidate = new(caddy.Duration)
+		return parseDurationOrOff(d, config.Revalidate)
+	case "stale":
+		config.Stale = new(caddy.Duration)
+		return parseDurationOrOff(d, config.Stale)
 	}
 	return unrecognized(d, notInThisBuild)
 }
@@ -344,6 +352,21 @@ func parsePair(d *caddyfile.Dispenser, into *[]authority.Pair) error {
 		return d.Errf("'%s' takes a name and a value", option) // which may be a secret
 	}
 	*into = append(*into, pair)
+	return nil
+}
+
+// parseDurationOrOff parses a subdirective with a duration that must not be zero, or off, which is zero.
+func parseDurationOrOff(d *caddyfile.Dispenser, into *caddy.Duration) error {
+	option := d.Val()
+	var text string
+	if err := parseText(d, &text); err != nil || text == "off" {
+		return err
+	}
+	duration, err := caddy.ParseDuration(text)
+	if err != nil || duration <= 0 {
+		return d.Errf("bad %s value '%s': must be a duration such as 1m, or off", option, text)
+	}
+	*into = caddy.Duration(duration)
 	return nil
 }
 

@@ -89,7 +89,7 @@ func TestANamedRouteLosesNoDirective(t *testing.T) {
 func TestWhatALaterBuildHasIsRefusedByName(t *testing.T) {
 	const global = "{\n\tintrospect {\n\t\tendpoint https://as.example.com/i\n\t\tclient gw {env.SECRET}\n\t}\n}\n"
 	for _, option := range []string{
-		"acr x", "max_age 1m", "fresh 0s", "resource https://x",
+		"acr x", "max_age 1m", "resource https://x",
 		"resource_metadata {\n\t\t\tx y\n\t\t}", "dpop required", "mtls required",
 		"phantom_token", "end_at_expiry off", "try_each",
 	} {

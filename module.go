@@ -68,6 +68,9 @@ type Handler struct {
 	Require []string `json:"require,omitempty"`
 	// The audiences of which the `aud` of a token must contain one. A token without audience is refused then.
 	Audience []string `json:"audience,omitempty"`
+	// The oldest answer that is good enough: an older one that is remembered is asked for again, and none is used that
+	// could not be confirmed in time. 0 asks on every request.
+	Fresh *caddy.Duration `json:"fresh,omitempty"`
 	// Pass requests without a token on, without identity. A bad token is still refused.
 	Optional bool `json:"optional,omitempty"`
 	// Pass true CORS preflights on without a token: OPTIONS with `Origin` and `Access-Control-Request-Method`, and
@@ -229,7 +232,11 @@ func (h *Handler) decide(r *http.Request, visit *visit) (outcome, *refusal) {
 		ctx, cancel = context.WithTimeout(ctx, observedFor)
 		defer cancel()
 	}
-	answer, err := visit.ask(ctx, h.authority, credential)
+	var since time.Time
+	if h.Fresh != nil {
+		since = visit.arrived.Add(-time.Duration(*h.Fresh))
+	}
+	answer, err := visit.ask(ctx, h.authority, credential, since)
 	if err != nil {
 		return h.authorityRefusal(r.Context(), err).end()
 	}

@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
+	"time"
 
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
@@ -24,6 +25,9 @@ import (
 // the token is taken by the first, and what one has told the backend the next one leaves alone. It belongs to the
 // goroutine of the request.
 type visit struct {
+	// arrived is when the request came to the first directive.
+	arrived time.Time
+
 	credential bearer.Credential
 
 	// answers are those that were given for this request, and the last of them is what the placeholders tell.
@@ -72,7 +76,7 @@ func visitOf(r *http.Request) *visit {
 	if v, ok := caddyhttp.GetVar(r.Context(), visitKey).(*visit); ok {
 		return v
 	}
-	v := new(visit)
+	v := &visit{arrived: time.Now()}
 	v.answers = v.first[:0]
 	ctx := r.Context()
 	caddyhttp.SetVar(ctx, visitKey, v)
@@ -112,15 +116,15 @@ func (v *visit) takeToken(r *http.Request, places bearer.Places, maxToken int, k
 	return v.credential, nil
 }
 
-// ask asks an authority about the token, unless a directive before has asked it for this request, and keeps the answer
-// for the placeholders and the access log.
-func (v *visit) ask(ctx context.Context, a *authority.Authority, credential bearer.Credential) (*introspect.Answer, error) {
+// ask asks an authority about the token, unless a directive before has an answer of it that was asked for since then, and
+// keeps the answer for the placeholders and the access log.
+func (v *visit) ask(ctx context.Context, a *authority.Authority, credential bearer.Credential, since time.Time) (*introspect.Answer, error) {
 	for _, earlier := range v.answers {
-		if earlier.by == a {
+		if earlier.by == a && !earlier.answer.AskedAt.Before(since) && (since.IsZero() || earlier.answer.Source != introspect.Stale) {
 			return earlier.answer, nil
 		}
 	}
-	answer, err := a.Introspect(ctx, introspect.NewToken(credential.Token))
+	answer, err := a.Introspect(ctx, introspect.NewToken(credential.Token).AskedSince(since))
 	if err != nil {
 		return nil, err
 	}

@@ -162,6 +162,12 @@ type Cache struct {
 	DefaultTTL caddy.Duration `json:"default_ttl,omitempty"`
 	// The life of an inactive answer; 0 turns it off. Default: `10s`.
 	NegativeTTL *caddy.Duration `json:"negative_ttl,omitempty"`
+	// The age from which an answer that is in use is confirmed in the background; at twice this age it is confirmed before
+	// it is used. So a revocation is seen within twice this time and a call. 0 turns it off. Default: `1m`.
+	Revalidate *caddy.Duration `json:"revalidate,omitempty"`
+	// How long past `revalidate` an answer is used that cannot be confirmed, since the authority fails; 0 turns it off.
+	// Default: until `ttl` or `exp`.
+	Stale *caddy.Duration `json:"stale,omitempty"`
 }
 
 // defaultMaxToken is the longest token, in bytes, where nobody says otherwise.
@@ -274,14 +280,24 @@ func (c *Cache) check() error {
 		return errors.New("'cache off' excludes all other cache options")
 	case c.Memory < 0 || c.Memory > 0 && c.Memory < cache.MinMemory || c.Memory > cache.MaxMemory:
 		return fmt.Errorf("cache memory must be at least %d bytes, and at most %d", cache.MinMemory, int64(cache.MaxMemory))
-	case c.TTL < 0, c.DefaultTTL < 0, c.NegativeTTL != nil && *c.NegativeTTL < 0:
+	case c.TTL < 0, c.DefaultTTL < 0, c.NegativeTTL != nil && *c.NegativeTTL < 0, c.Revalidate != nil && *c.Revalidate < 0,
+		c.Stale != nil && *c.Stale < 0:
 		return errors.New("cache times must not be negative")
 	}
 	return nil
 }
 
 func (c *Config) life() cache.Life {
-	life := cache.Life{DefaultTTL: cache.DefaultTTL, NegativeTTL: cache.DefaultNegativeTTL}
+	life := cache.Life{
+		DefaultTTL:  cache.DefaultTTL,
+		NegativeTTL: cache.DefaultNegativeTTL,
+		Revalidate:  cache.DefaultRevalidate,
+		Stale:       -1,
+		Checks:      cmp.Or(c.MaxConcurrent, introspect.DefaultMaxConcurrent) / 2,
+	}
+	if c.Embedded {
+		life.Revalidate = 0 // the server says at once what it has revoked
+	}
 	if c.Cache == nil {
 		return life
 	}
@@ -291,6 +307,12 @@ func (c *Config) life() cache.Life {
 	}
 	if c.Cache.NegativeTTL != nil {
 		life.NegativeTTL = time.Duration(*c.Cache.NegativeTTL)
+	}
+	if c.Cache.Revalidate != nil && !c.Embedded {
+		life.Revalidate = time.Duration(*c.Cache.Revalidate)
+	}
+	if c.Cache.Stale != nil {
+		life.Stale = time.Duration(*c.Cache.Stale)
 	}
 	return life
 }

@@ -68,19 +68,35 @@ type Cache struct {
 	state *State
 	life  Life
 	now   func() time.Time
+	// checks has room for the checks in the background that are under way.
+	checks chan struct{}
 }
 
 // New returns a Cache over next.
 func New(next introspect.Introspector, state *State, life Life, now func() time.Time) *Cache {
-	return &Cache{next: next, state: state, life: life, now: now}
+	return &Cache{next: next, state: state, life: life, now: now, checks: make(chan struct{}, max(life.Checks, 1))}
 }
 
 // Introspect returns what is remembered, joins a call that is under way, or asks.
 func (c *Cache) Introspect(ctx context.Context, token introspect.Token) (*introspect.Answer, error) {
 	k := c.state.key(token.Digest())
-	if answer := c.remembered(k, token.Since()); answer != nil {
-		return answer, nil
+	e, worth := c.remembered(k, token.Since())
+	switch worth {
+	case fresh:
+		return e.answer, nil
+	case stale:
+		return e.answer.From(introspect.Stale), nil
+	case due:
+		c.check(k, token)
+		return e.answer, nil
+	case overdue:
+		return c.confirm(ctx, k, token, e)
 	}
+	return c.ask(ctx, k, token)
+}
+
+// ask returns the answer of a call that began late enough.
+func (c *Cache) ask(ctx context.Context, k key, token introspect.Token) (*introspect.Answer, error) {
 	for attempt := 1; ; attempt++ {
 		f, source, answer := c.join(k, token)
 		if answer != nil {
@@ -104,16 +120,99 @@ func (c *Cache) Introspect(ctx context.Context, token introspect.Token) (*intros
 	}
 }
 
-// remembered returns the answer that may still be used, or nil.
-func (c *Cache) remembered(k key, since time.Time) *introspect.Answer {
+// worth is what a remembered answer is good for.
+type worth int
+
+const (
+	nothing worth = iota // there is none that may be used
+	fresh                // it may be used
+	due                  // it may be used, and has to be checked
+	overdue              // it has to be checked before it may be used
+	stale                // it may be used, although it could not be checked
+)
+
+// remembered returns what is remembered and what it is good for.
+func (c *Cache) remembered(k key, since time.Time) (*entry, worth) {
 	e := c.state.memory.get(k)
+	worth := c.worth(e, since)
+	if worth == overdue && c.state.underWay(k) {
+		worth = fresh
+	}
+	return e, worth
+}
+
+func (c *Cache) worth(e *entry, since time.Time) worth {
 	if e == nil || e.answer.AskedAt.Before(since) || c.state.dead.dead(e.epoch, e.answer) {
-		return nil
+		return nothing
 	}
-	if !c.now().Before(c.life.end(e.answer)) {
-		return nil
+	now := c.now()
+	if !now.Before(c.life.end(e.answer)) {
+		return nothing
 	}
-	return e.answer
+	age := now.Sub(e.answer.AskedAt)
+	switch {
+	case c.life.Revalidate <= 0 || !e.answer.Active || age < c.life.due(e.key):
+		return fresh
+	case !e.failedWithin(c.life.Revalidate, now) && age < 2*c.life.Revalidate:
+		return due
+	case !e.failedWithin(c.life.Revalidate, now):
+		return overdue
+	case !since.IsZero() || c.life.Stale >= 0 && age >= c.life.Revalidate+c.life.Stale:
+		return nothing
+	}
+	return stale
+}
+
+// underWay tells whether the authority is being asked about a token.
+func (s *State) underWay(k key) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.flights[k] != nil
+}
+
+// check has an answer confirmed in the background, unless that is under way or enough others are. What is put off becomes
+// overdue in the end.
+func (c *Cache) check(k key, token introspect.Token) {
+	s := c.state
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.flights[k] != nil {
+		return
+	}
+	select {
+	case c.checks <- struct{}{}:
+	default:
+		return
+	}
+	f := c.begin(k)
+	go func() {
+		defer func() { <-c.checks }()
+		c.fly(f, k, token.AskedSince(time.Time{}))
+	}()
+}
+
+// confirm has an answer confirmed before it is used. While the authority cannot be asked the answer may do as it is.
+func (c *Cache) confirm(ctx context.Context, k key, token introspect.Token, e *entry) (*introspect.Answer, error) {
+	// Whoever is asked now is asked later than the answer was.
+	answer, err := c.ask(ctx, k, token.AskedSince(later(token.Since(), e.answer.AskedAt.Add(1))))
+	if err == nil || ctx.Err() != nil || !token.Since().IsZero() {
+		return answer, err
+	}
+	switch e, worth := c.remembered(k, time.Time{}); worth {
+	case nothing:
+		return nil, err
+	case stale:
+		return e.answer.From(introspect.Stale), nil
+	default:
+		return e.answer, nil
+	}
+}
+
+func later(a, b time.Time) time.Time {
+	if a.After(b) {
+		return a
+	}
+	return b
 }
 
 // join returns the call that answers for the token: one under way if it began late enough, else a new one. A call that
@@ -125,13 +224,23 @@ func (c *Cache) join(k key, token introspect.Token) (*flight, introspect.Source,
 	if f, ok := s.flights[k]; ok && !f.began.Before(token.Since()) {
 		return f, introspect.Coalesced, nil
 	}
-	if answer := c.remembered(k, token.Since()); answer != nil {
-		return nil, introspect.Memory, answer
+	e := s.memory.get(k)
+	switch c.worth(e, token.Since()) {
+	case fresh, due:
+		return nil, introspect.Memory, e.answer
+	case stale:
+		return nil, introspect.Stale, e.answer.From(introspect.Stale)
 	}
-	f := &flight{by: c, began: c.now(), epoch: s.dead.epoch.Load(), done: make(chan struct{})}
-	s.flights[k] = f
+	f := c.begin(k)
 	go c.fly(f, k, token.AskedSince(time.Time{}))
 	return f, introspect.Miss, nil
+}
+
+// begin begins a call. The caller holds the lock.
+func (c *Cache) begin(k key) *flight {
+	f := &flight{by: c, began: c.now(), epoch: c.state.dead.epoch.Load(), done: make(chan struct{})}
+	c.state.flights[k] = f
+	return f
 }
 
 // fly makes the call on a context of its own: the request that began it may hang up, and the others still want to
@@ -141,8 +250,16 @@ func (c *Cache) fly(f *flight, k key, token introspect.Token) {
 	f.answer, f.err = c.call(token)
 	s := c.state
 	s.mu.Lock()
-	if s.flights[k] == f && f.err == nil && c.now().Before(c.life.end(f.answer)) {
+	switch {
+	case s.flights[k] != f:
+	case f.err != nil:
+		if e := s.memory.get(k); e != nil {
+			e.fail(c.now())
+		}
+	case c.now().Before(c.life.end(f.answer)):
 		s.memory.put(&entry{key: k, epoch: f.epoch, answer: f.answer.From(introspect.Memory)})
+	default:
+		s.memory.remove(k)
 	}
 	s.mu.Unlock()
 	s.memory.settle()

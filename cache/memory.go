@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"runtime"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/dgraph-io/ristretto/v2"
@@ -30,6 +31,16 @@ type entry struct {
 	epoch uint64
 	// answer has the source introspect.Memory.
 	answer *introspect.Answer
+	// failed is when the last attempt to confirm the answer failed, in nanoseconds since the epoch; 0 if none has.
+	failed atomic.Int64
+}
+
+func (e *entry) fail(now time.Time) { e.failed.Store(now.UnixNano()) }
+
+// failedWithin tells whether an attempt to confirm the answer has failed not longer ago than that.
+func (e *entry) failedWithin(while time.Duration, now time.Time) bool {
+	failed := e.failed.Load()
+	return failed != 0 && now.Sub(time.Unix(0, failed)) < while
 }
 
 // Memory keeps answers within a budget of bytes. Active and inactive answers are kept apart: whoever sends unknown
@@ -152,13 +163,27 @@ type Life struct {
 	DefaultTTL time.Duration
 	// NegativeTTL is the life of an inactive answer. Zero: not remembered.
 	NegativeTTL time.Duration
+	// Revalidate is the age from which an active answer that is in use is confirmed, in the background; from twice this age
+	// it is confirmed before it is used. Zero: never.
+	Revalidate time.Duration
+	// Stale is how long past Revalidate an answer is used that could not be confirmed. Negative: as long as it lives.
+	Stale time.Duration
+	// Checks is how many answers are confirmed in the background at the same time. Default: 1.
+	Checks int
 }
 
 // Defaults of a Life.
 const (
 	DefaultTTL         = time.Minute
 	DefaultNegativeTTL = 10 * time.Second
+	DefaultRevalidate  = time.Minute
 )
+
+// due is the age from which an answer has to be confirmed. It is not the same for all, so that answers that were given
+// at the same time are not asked for again at the same time.
+func (l Life) due(k key) time.Duration {
+	return l.Revalidate - l.Revalidate/8*time.Duration(k[len(k)-1])/256
+}
 
 // end is the instant at and after which an answer must not be used.
 func (l Life) end(answer *introspect.Answer) time.Time {

@@ -203,7 +203,8 @@ func (t *Teller) Tell(header http.Header, answer *introspect.Answer, before Told
 	// One piece of memory for the lines, which are of this request alone so that whoever edits a header in place edits
 	// nobody else's, and for what is told.
 	room := make([]string, len(before)+2*len(t.headers))
-	lines, told := room[:len(t.headers)], append(room[len(t.headers):len(t.headers)], before...)
+	lines, told := room[:len(t.headers)], room[len(t.headers):len(t.headers)]
+	told = append(told, before...)
 	for i := range t.headers {
 		h := &t.headers[i]
 		value, ok := user, true
