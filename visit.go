@@ -121,6 +121,7 @@ func (v *visit) takeToken(r *http.Request, places bearer.Places, maxToken int, k
 func (v *visit) ask(ctx context.Context, a *authority.Authority, credential bearer.Credential, since time.Time) (*introspect.Answer, error) {
 	for _, earlier := range v.answers {
 		if earlier.by == a && !earlier.answer.AskedAt.Before(since) && (since.IsZero() || earlier.answer.Source != introspect.Stale) {
+			v.answers = append(v.answers, earlier)
 			return earlier.answer, nil
 		}
 	}

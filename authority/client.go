@@ -81,7 +81,7 @@ func (a *App) source(c *Config) (introspect.Introspector, string, error) {
 			return nil, "", err
 		}
 	}
-	identity := []string{"endpoint", c.Endpoint, c.Issuer, config.Hint, c.caller(found), fmt.Sprintf("%+v", config.Shape)}
+	identity := []string{"endpoint", c.Endpoint, c.Issuer, config.Hint, c.caller(found), digest(config.Shape.Parts()...)}
 	pairs, err := c.pairs(&config)
 	if err != nil {
 		return nil, "", err

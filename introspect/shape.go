@@ -23,6 +23,11 @@ type Shape struct {
 	Expiry      string
 }
 
+// Parts lists all that makes a shape what it is.
+func (s Shape) Parts() []string {
+	return []string{s.Active, s.ActiveValue, s.Scope, s.Subject, s.Username, s.ClientID, s.Expiry}
+}
+
 // Parse reads the body of an answer of this shape, as strictly as ParseAnswer.
 func (s Shape) Parse(body []byte, askedAt time.Time) (*Answer, error) {
 	members, err := parseObject(body)

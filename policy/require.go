@@ -26,8 +26,10 @@ type Requirement struct {
 }
 
 const (
-	// maxCost bounds what one evaluation may cost, in CEL's own units: a client chooses what it is evaluated on.
-	maxCost = 100_000
+	// maxCost bounds what one evaluation may cost, in CEL's own units: a client chooses what it is evaluated on. It is enough
+	// for a few thousand elements of a list. Counting takes time that grows with the square of the cost, so that this is
+	// some ten milliseconds at most.
+	maxCost = 20_000
 	// maxExpression bounds the length of an expression, in bytes.
 	maxExpression = 16 << 10
 )

@@ -111,3 +111,62 @@ func TestRulesThatAreNone(t *testing.T) {
 	rules = policy.Rules{}
 	require.NoError(t, rules.Check())
 }
+
+func TestIssuer(t *testing.T) {
+	const issuer = "https://as.example.com/tenant"
+	for _, tc := range []struct {
+		name, members string
+		want          policy.Outcome
+	}{
+		{"D10 the same", `"iss":"` + issuer + `"`, policy.Allowed},
+		{"D10 absent", ``, policy.Allowed},
+		{"D10 null", `"iss":null`, policy.Allowed},
+		{"D10 another", `"iss":"https://evil.example.com"`, policy.InvalidToken},
+		{"D10 a slash more", `"iss":"` + issuer + `/"`, policy.InvalidToken},
+		{"D10 another case", `"iss":"https://AS.example.com/tenant"`, policy.InvalidToken},
+		{"D10 begins alike", `"iss":"` + issuer + `.evil.example.com"`, policy.InvalidToken},
+		{"D10 ends alike", `"iss":"x` + issuer + `"`, policy.InvalidToken},
+		{"D10 another tenant", `"iss":"https://as.example.com/other"`, policy.InvalidToken},
+		{"D10 empty", `"iss":""`, policy.InvalidToken},
+		{"D10 a list with it", `"iss":["` + issuer + `"]`, policy.InvalidToken},
+		{"D10 an object", `"iss":{"` + issuer + `":true}`, policy.InvalidToken},
+		{"D10 a number", `"iss":1`, policy.InvalidToken},
+		{"D10 false", `"iss":false`, policy.InvalidToken},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			rules := policy.Rules{Issuer: issuer}
+			assert.Equal(t, tc.want, rules.Judge(active(t, tc.members), now, policy.Presented{}).Outcome)
+			assert.Equal(t, policy.Allowed, new(policy.Rules).Judge(active(t, tc.members), now, policy.Presented{}).Outcome,
+				"where no issuer is configured")
+		})
+	}
+}
+
+// The client is told the first of several rules that are broken: the token, its binding, its scopes, its claims, and
+// then what is required.
+func TestOrderOfAllRules(t *testing.T) {
+	requirement, err := policy.NewRequirement(`claims.level >= 3`)
+	require.NoError(t, err)
+	rules := policy.Rules{
+		Issuer: "https://as.example.com", Scope: []string{"read"}, Claims: []policy.Claim{{Path: "tenant"}},
+		Requirements: []*policy.Requirement{requirement},
+	}
+	for _, tc := range []struct {
+		name, members string
+		want          policy.Outcome
+		reason        string
+	}{
+		{"another issuer, bound", `"iss":"https://evil.example.com","cnf":{"jkt":"x"}`, policy.InvalidToken, "issuer"},
+		{"bound, without scope", `"iss":"https://as.example.com","cnf":{"jkt":"x"}`, policy.InvalidToken, "bound"},
+		{"without scope and claim", `"level":1`, policy.InsufficientScope, "scope read"},
+		{"without claim", `"scope":"read","level":1`, policy.Forbidden, "claim tenant"},
+		{"what is required is not met", `"scope":"read","tenant":"acme","level":1`, policy.Forbidden, "claims.level >= 3"},
+		{"nothing broken", `"scope":"read","tenant":"acme","level":3`, policy.Allowed, ""},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			verdict := rules.Judge(active(t, tc.members), now, policy.Presented{Request: get("/")})
+			assert.Equal(t, tc.want, verdict.Outcome)
+			assert.Contains(t, verdict.Reason, tc.reason)
+		})
+	}
+}
