@@ -42,7 +42,7 @@ func init() {
 // `{http.introspect.iss}` | The issuer of the token
 // `{http.introspect.exp}` | When the token expires, in seconds since the epoch
 // `{http.introspect.authority}` | The authority that was asked
-// `{http.introspect.cache}` | Where the answer came from: `memory`, `miss` or `coalesced`
+// `{http.introspect.cache}` | Where the answer came from: `memory`, `miss`, `coalesced` or `stale`
 // `{http.introspect.claims.<path>}` | Any member of the answer
 // `{http.introspect.error}` | The error code of a refusal
 // `{http.introspect.error_description}` | Why, for an error page or a log
