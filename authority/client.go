@@ -2,14 +2,18 @@ package authority
 
 import (
 	"cmp"
+	"context"
 	"errors"
 	"fmt"
 	"net/http"
 	"net/textproto"
 	"net/url"
+	"strconv"
 	"time"
 
 	"golang.org/x/net/http/httpguts"
+
+	"github.com/caddyserver/caddy/v2"
 
 	"github.com/portcullis-gateway/portcullis/internal/operator"
 	"github.com/portcullis-gateway/portcullis/introspect"
@@ -143,11 +147,21 @@ func (a *App) transport(c *Config) (http.RoundTripper, string, error) {
 	if !ok {
 		return nil, "", fmt.Errorf("transport: %T carries no HTTP requests", module)
 	}
-	return transport, name, nil
+	return withReplacer{transport}, name, nil
+}
+
+// withReplacer gives a transport of Caddy's what it looks for in the context of a proxied request, without anything of one:
+// it would panic over a placeholder, such as in tls_server_name, in a goroutine of its own.
+type withReplacer struct{ http.RoundTripper }
+
+// RoundTrip makes a call.
+func (t withReplacer) RoundTrip(request *http.Request) (*http.Response, error) {
+	ctx := context.WithValue(request.Context(), caddy.ReplacerCtxKey, caddy.NewReplacer())
+	return t.RoundTripper.RoundTrip(request.WithContext(ctx))
 }
 
 func (a *App) discovery(c *Config, transport http.RoundTripper, transportDigest string) (*introspect.Discovery, error) {
-	known, err := outliving[introspect.Discovered](a, discovered, digest(c.Issuer, transportDigest))
+	known, err := outliving[introspect.Discovered](a, discovered, digest(c.Issuer, transportDigest, strconv.FormatBool(c.InsecureHTTP)))
 	if err != nil {
 		return nil, err
 	}

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
 	"net/http"
 	"os"
 	"strings"
@@ -182,13 +183,19 @@ func (c *Config) keyCredentials(id string) (credentials, error) {
 	if err != nil {
 		return credentials{}, fmt.Errorf("client_key: %w", err)
 	}
+	if strings.Contains(name, "PRIVATE KEY") || strings.HasPrefix(name, "{") {
+		return credentials{}, errors.New("client_key: this is the key itself: it takes the path of a file that holds it")
+	}
 	key, err := os.ReadFile(name)
+	if pathError, ok := errors.AsType[*fs.PathError](err); ok {
+		err = pathError.Err // the path may be a secret that was taken for one
+	}
 	if err != nil {
-		return credentials{}, fmt.Errorf("client_key: %w", err)
+		return credentials{}, fmt.Errorf("client_key %s: %w", c.ClientKey.File, err)
 	}
 	assertion, err := introspect.NewKeyAssertion(id, key, c.ClientKey.KeyID, c.audience(), time.Now)
 	if err != nil {
-		return credentials{}, fmt.Errorf("client_key %s: %w", name, err)
+		return credentials{}, fmt.Errorf("client_key %s: %w", c.ClientKey.File, err)
 	}
 	return credentials{auth: assertion, digest: digest(privateKeyJWT, id, string(key))}, nil
 }

@@ -1,8 +1,10 @@
 package e2e
 
 import (
+	"crypto/tls"
 	"encoding/json"
 	"io"
+	"log"
 	"maps"
 	"net"
 	"net/http"
@@ -37,6 +39,9 @@ type call struct {
 	token  string
 	form   url.Values
 	header http.Header
+	query  string
+	// certificates name whom the client certificate is for.
+	certificates []string
 }
 
 // claims are the members of an answer.
@@ -56,13 +61,29 @@ func newAuthority(t *testing.T) *authority {
 // authorityAt starts an authority on a listener, or on one of its own.
 func authorityAt(t *testing.T, listener net.Listener) *authority {
 	t.Helper()
-	a := &authority{answers: make(map[string]answer), stop: make(chan struct{})}
-	a.Server = httptest.NewUnstartedServer(http.HandlerFunc(a.serve))
+	a := unstartedAuthority(t)
 	if listener != nil {
 		require.NoError(t, a.Listener.Close())
 		a.Listener = listener
 	}
 	a.Start()
+	return a
+}
+
+// tlsAuthority starts an authority that speaks TLS.
+func tlsAuthority(t *testing.T, config *tls.Config) *authority {
+	t.Helper()
+	a := unstartedAuthority(t)
+	a.TLS = config
+	a.Config.ErrorLog = log.New(io.Discard, "", 0) // of handshakes that fail
+	a.StartTLS()
+	return a
+}
+
+func unstartedAuthority(t *testing.T) *authority {
+	t.Helper()
+	a := &authority{answers: make(map[string]answer), stop: make(chan struct{})}
+	a.Server = httptest.NewUnstartedServer(http.HandlerFunc(a.serve))
 	t.Cleanup(func() {
 		close(a.stop)
 		a.Close()
@@ -73,7 +94,12 @@ func authorityAt(t *testing.T, listener net.Listener) *authority {
 func (a *authority) serve(w http.ResponseWriter, r *http.Request) {
 	body, _ := io.ReadAll(r.Body)
 	form, _ := url.ParseQuery(string(body))
-	asked := call{path: r.URL.Path, token: form.Get("token"), form: form, header: r.Header}
+	asked := call{path: r.URL.Path, token: form.Get("token"), form: form, header: r.Header, query: r.URL.RawQuery}
+	if r.TLS != nil {
+		for _, certificate := range r.TLS.PeerCertificates {
+			asked.certificates = append(asked.certificates, certificate.Subject.CommonName)
+		}
+	}
 	a.mu.Lock()
 	a.calls = append(a.calls, asked)
 	give := a.answers[asked.token]

@@ -102,9 +102,11 @@ func parsePrivateKey(text []byte, keyID string) (jose.JSONWebKey, error) {
 		key, err := parsePEM(text)
 		return jose.JSONWebKey{Key: key, KeyID: keyID}, err
 	}
-	var set jose.JSONWebKeySet
+	var set struct {
+		Keys []json.RawMessage `json:"keys"`
+	}
 	if json.Unmarshal(text, &set) == nil && len(set.Keys) > 0 {
-		return chooseKey(set, keyID)
+		return chooseKey(set.Keys, keyID)
 	}
 	var jwk jose.JSONWebKey
 	if json.Unmarshal(text, &jwk) != nil {
@@ -119,10 +121,12 @@ func parsePrivateKey(text []byte, keyID string) (jose.JSONWebKey, error) {
 	return jwk, nil
 }
 
-func chooseKey(set jose.JSONWebKeySet, keyID string) (jose.JSONWebKey, error) {
+// chooseKey finds the private key in a set. A key that is not understood does not count (RFC 7517 section 5).
+func chooseKey(set []json.RawMessage, keyID string) (jose.JSONWebKey, error) {
 	var found []jose.JSONWebKey
-	for _, jwk := range set.Keys {
-		if !jwk.IsPublic() && (keyID == "" || jwk.KeyID == keyID) {
+	for _, text := range set {
+		var jwk jose.JSONWebKey
+		if json.Unmarshal(text, &jwk) == nil && !jwk.IsPublic() && (keyID == "" || jwk.KeyID == keyID) {
 			found = append(found, jwk)
 		}
 	}
@@ -139,6 +143,10 @@ func parsePEM(text []byte) (any, error) {
 		if block == nil {
 			return nil, errors.New("the file holds neither a PEM block 'PRIVATE KEY' nor a JWK")
 		}
+		// The header is of RFC 1421, which OpenSSL wrote before PKCS #8.
+		if block.Type == "ENCRYPTED PRIVATE KEY" || block.Headers["DEK-Info"] != "" {
+			return nil, errors.New("the private key is encrypted: decrypt it, for example with 'openssl pkey'")
+		}
 		var key any
 		var err error
 		switch block.Type {
@@ -148,8 +156,6 @@ func parsePEM(text []byte) (any, error) {
 			key, err = x509.ParsePKCS1PrivateKey(block.Bytes)
 		case "EC PRIVATE KEY":
 			key, err = x509.ParseECPrivateKey(block.Bytes)
-		case "ENCRYPTED PRIVATE KEY":
-			return nil, errors.New("the private key is encrypted: decrypt it, for example with 'openssl pkey'")
 		default: // EC PARAMETERS and certificates stand in the same files
 			continue
 		}

@@ -89,8 +89,8 @@ func (g *Guard) Introspect(ctx context.Context, token Token) (*Answer, error) {
 		}
 	}()
 	answer, err := g.next.Introspect(ctx, token)
-	if errors.Is(err, context.Canceled) {
-		return nil, err // which says nothing of the authority
+	if err != nil && (ctx.Err() != nil || errors.Is(err, context.Canceled)) {
+		return nil, err // the caller did not wait, which says nothing of the authority
 	}
 	answered = true
 	g.count(token.Digest(), err, probe)

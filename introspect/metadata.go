@@ -71,10 +71,16 @@ func parseMetadata(body []byte, issuer string, insecureHTTP bool) (*Metadata, er
 		case value == nil:
 			continue
 		case !isString || CheckURL(text, insecureHTTP) != nil,
-			strings.HasPrefix(issuer, "https:") && !strings.HasPrefix(text, "https:"):
+			isHTTPS(issuer) && !isHTTPS(text):
 			return nil, fmt.Errorf("%w: metadata: %s is no URL that is as safe as the issuer", ErrMalformed, endpoint.name)
 		}
 		*endpoint.into = text
 	}
 	return metadata, nil
+}
+
+// isHTTPS compares the scheme of a URL, without regard to case (RFC 3986 section 3.1).
+func isHTTPS(text string) bool {
+	scheme, _, _ := strings.Cut(text, ":")
+	return strings.EqualFold(scheme, "https")
 }

@@ -195,8 +195,11 @@ func renewAhead(life time.Duration) time.Duration { return min(life/4, time.Minu
 func readToken(response *reply) (token string, life time.Duration, again bool, err error) {
 	switch status := response.status; {
 	case status == http.StatusOK:
-	case status == http.StatusBadRequest, status == http.StatusUnauthorized, status == http.StatusForbidden:
+	case status == http.StatusUnauthorized, status == http.StatusForbidden,
+		status == http.StatusBadRequest && errorCode(response.body) == errorCodes["invalid_client"]:
 		return "", 0, false, fmt.Errorf("%w: token endpoint: status %d%s", ErrCredentials, status, errorCode(response.body))
+	case status == http.StatusBadRequest:
+		return "", 0, false, fmt.Errorf("%w: token endpoint: status 400%s", ErrMalformed, errorCode(response.body))
 	default:
 		again, err = failure(status)
 		return "", 0, again, fmt.Errorf("token endpoint: %w", err)
