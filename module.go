@@ -106,6 +106,7 @@ type Handler struct {
 	places    bearer.Places
 	rules     policy.Rules
 	teller    *identity.Teller
+	counters  map[outcome]*authority.Counter
 }
 
 const defaultRealm = "portcullis"
@@ -165,7 +166,20 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 		return err
 	}
 	h.app.Protect(h.teller.Targets())
+	h.openCounters()
 	return nil
+}
+
+// openCounters finds the counters once, so that a request looks for none.
+func (h *Handler) openCounters() {
+	h.counters = make(map[outcome]*authority.Counter, len(countedOutcomes))
+	for _, outcome := range countedOutcomes {
+		name := string(outcome)
+		if h.Observe {
+			name = wouldBe + name
+		}
+		h.counters[outcome] = h.authority.Outcome(name)
+	}
 }
 
 // telling is what the backend learns.
@@ -199,6 +213,9 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 	h.app.Protected().Strip(r, visit.told)
 
 	outcome, refused := h.decide(r, visit)
+	if counter, ok := h.counters[outcome]; ok {
+		counter.Add()
+	}
 	if h.Observe {
 		visit.observe(outcome, refused)
 		return next.ServeHTTP(w, r)

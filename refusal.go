@@ -30,6 +30,15 @@ const (
 	outcomeCanceled          outcome = "canceled"
 )
 
+// countedOutcomes are those that the metrics know: all but that of a client who hangs up, which says nothing of tokens.
+var countedOutcomes = []outcome{
+	outcomeAllowed, outcomeAnonymous, outcomePreflight, outcomeNoToken, outcomeInvalidRequest, outcomeInvalidToken,
+	outcomeInsufficientScope, outcomeForbidden, outcomeUnavailable, outcomeMisconfigured,
+}
+
+// wouldBe is the prefix of an outcome that is only observed.
+const wouldBe = "would_be_"
+
 // refusal is why a request is not passed on. The zero value is never one.
 type refusal struct {
 	status  int

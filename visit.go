@@ -174,7 +174,7 @@ func (v *visit) explain(refused refusal) {
 
 // observe writes into the access log how the visit would have ended, and with which status if not well.
 func (v *visit) observe(would outcome, refused *refusal) {
-	v.outcome = "would_be_" + would
+	v.outcome = wouldBe + would
 	if refused == nil {
 		return
 	}

@@ -14,6 +14,8 @@ import (
 	"sync"
 	"sync/atomic"
 
+	"github.com/prometheus/client_golang/prometheus"
+
 	"github.com/caddyserver/caddy/v2"
 
 	"github.com/portcullis-gateway/portcullis/identity"
@@ -51,6 +53,11 @@ func (*App) CaddyModule() caddy.ModuleInfo {
 func (a *App) Provision(ctx caddy.Context) error {
 	a.ctx = ctx
 	a.logger = ctx.Slogger()
+	// The registry is the configuration's, what is counted is the process's.
+	var registered prometheus.AlreadyRegisteredError
+	if err := ctx.GetMetricsRegistry().Register(books); err != nil && !errors.As(err, &registered) {
+		return fmt.Errorf("registering the metrics: %w", err)
+	}
 	a.protected.Store(identity.NewProtected(nil))
 	a.own = make(map[string]*Authority)
 	a.named = make(map[string]*Authority, len(a.Authorities))

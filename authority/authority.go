@@ -27,7 +27,17 @@ type Authority struct {
 	Leeway time.Duration
 	// Issuer is what iss has to name in its answers, if it is not empty.
 	Issuer string
+
+	endpoint string            // empty where it is discovered, or embedded
+	upstream *upstream         // next to the source
+	guard    *introspect.Guard // nil where it is embedded
+	breaks   bool              // whether the guard has a breaker
+	state    *cache.State      // nil where nothing is remembered
+	page     *page             // what is counted under its label
 }
+
+// Outcome is the counter of the requests to it that end in one way. It goes on across reloads.
+func (a *Authority) Outcome(name string) *Counter { return a.page.outcome(name) }
 
 // EmbeddedServer is what the app `authorization_server` offers to an authority that is `embedded`.
 type EmbeddedServer interface {
@@ -47,6 +57,7 @@ var (
 	discovered = caddy.NewUsagePool()
 	heldTokens = caddy.NewUsagePool()
 	breakers   = caddy.NewUsagePool()
+	failures   = caddy.NewUsagePool()
 	memories   = caddy.NewUsagePool()
 	states     = caddy.NewUsagePool()
 )
@@ -91,9 +102,10 @@ func (a *App) build(name string, config *Config) (*Authority, error) {
 		if embedded, err = a.embeddedServer(); err != nil {
 			return nil, err
 		}
-		source, identity = embedded, digest(embeddedLabel, embedded.Identity())
+		authority.upstream = &upstream{next: embedded}
+		source, identity = authority.upstream, digest(embeddedLabel, embedded.Identity())
 	} else {
-		if source, identity, err = a.source(config); err != nil {
+		if source, identity, err = a.source(config, authority); err != nil {
 			return nil, err
 		}
 		if config.Client != nil {
@@ -103,20 +115,24 @@ func (a *App) build(name string, config *Config) (*Authority, error) {
 	if authority.Label == "" {
 		authority.Label = config.label(digest(identity, authority.Client))
 	}
-
 	if config.InsecureHTTP {
 		a.logger.Warn("tokens and secrets may travel in the clear: insecure_http is set", "authority", authority.Label)
 	}
-	authority.Introspector = source
-	if config.Cache == nil || !config.Cache.Off {
-		state, err := a.state(config.Cache, identity, authority.Client)
-		if err != nil {
+	remembers := config.Cache == nil || !config.Cache.Off
+	if remembers {
+		if authority.state, err = a.state(config.Cache, identity, authority.Client); err != nil {
 			return nil, err
 		}
-		authority.Introspector = cache.New(source, state, config.life(), time.Now)
+	}
+	if err := a.count(authority, identity); err != nil {
+		return nil, err
+	}
+	authority.Introspector = source
+	if remembers {
+		authority.Introspector = &counted{cache.New(source, authority.state, config.life(), time.Now), authority.page}
 		if embedded != nil {
 			a.release = append(a.release, embedded.OnRevocation(func(token introspect.Digest) {
-				state.Forget(cache.Selector{Token: token})
+				authority.state.Forget(cache.Selector{Token: token})
 			}))
 		}
 	}
@@ -124,6 +140,18 @@ func (a *App) build(name string, config *Config) (*Authority, error) {
 		authority.Introspector = embedded.Confirm(authority.Introspector)
 	}
 	return authority, nil
+}
+
+// count opens the books for an authority, of which everything else is known.
+func (a *App) count(authority *Authority, identity string) (err error) {
+	authority.upstream.failure, err = outliving[failure](a, failures, digest(identity, authority.Client))
+	if err != nil {
+		return err
+	}
+	page, release := books.open(authority)
+	a.release = append(a.release, release)
+	authority.page, authority.upstream.page = page, page
+	return nil
 }
 
 // state returns what was remembered of an authority before this configuration, or an empty memory.

@@ -50,8 +50,8 @@ func (c *Config) checkPairs() error {
 	return nil
 }
 
-// source makes the Introspector that asks the endpoint, and names what makes its answers what they are.
-func (a *App) source(c *Config) (introspect.Introspector, string, error) {
+// source makes the Introspector that asks the endpoint of an authority, and names what makes its answers what they are.
+func (a *App) source(c *Config, authority *Authority) (introspect.Introspector, string, error) {
 	transport, transportDigest, err := a.transport(c)
 	if err != nil {
 		return nil, "", err
@@ -94,10 +94,13 @@ func (a *App) source(c *Config) (introspect.Introspector, string, error) {
 	if err != nil {
 		return nil, "", err
 	}
-	limited := introspect.Limit(client, cmp.Or(c.MaxConcurrent, introspect.DefaultMaxConcurrent), c.timeout())
+	authority.endpoint = c.Endpoint
+	authority.upstream = &upstream{next: client, discovery: config.Discovery}
+	limited := introspect.Limit(authority.upstream, cmp.Or(c.MaxConcurrent, introspect.DefaultMaxConcurrent), c.timeout())
 	name := digest(append(identity, pairs...)...)
-	guarded, err := a.guard(c, limited, name)
-	return guarded, name, err
+	authority.guard, err = a.guard(c, limited, name)
+	authority.breaks = c.Breaker == nil || !c.Breaker.Off
+	return authority.guard, name, err
 }
 
 // pairs adds the parameters and headers, with placeholders resolved, and returns them in one list.
@@ -177,7 +180,7 @@ func (a *App) discovery(c *Config, transport http.RoundTripper, transportDigest 
 
 // guard stops asking an authority that is broken. What it has counted outlives a reload; that the credentials were refused
 // does not, since a reload may bring the right ones.
-func (a *App) guard(c *Config, next introspect.Introspector, identity string) (introspect.Introspector, error) {
+func (a *App) guard(c *Config, next introspect.Introspector, identity string) (*introspect.Guard, error) {
 	var client string
 	if c.Client != nil {
 		client = c.Client.ID

@@ -21,6 +21,7 @@ import (
 type State struct {
 	memory *Memory
 	prefix []byte
+	usage  *usage
 
 	mu sync.Mutex
 	// flights holds, for each token, the call that a request may join and whose answer may be remembered. A call that
@@ -50,7 +51,7 @@ func NewState(memory *Memory, authority, client string) *State {
 	}
 	// One digest stands for all of them, so that the key of a token is made of a few bytes, however long the names are.
 	sum := sha256.Sum256(prefix)
-	return &State{memory: memory, prefix: sum[:], flights: make(map[key]*flight)}
+	return &State{memory: memory, prefix: sum[:], usage: new(usage), flights: make(map[key]*flight)}
 }
 
 // key digests authority, client and token, each of a fixed length by now.
@@ -257,7 +258,7 @@ func (c *Cache) fly(f *flight, k key, token introspect.Token) {
 			e.fail(c.now())
 		}
 	case c.now().Before(c.life.end(f.answer)):
-		s.memory.put(&entry{key: k, epoch: f.epoch, answer: f.answer.From(introspect.Memory)})
+		s.memory.put(&entry{key: k, epoch: f.epoch, answer: f.answer.From(introspect.Memory), usage: s.usage})
 	default:
 		s.memory.remove(k)
 	}

@@ -33,6 +33,7 @@ type entry struct {
 	answer *introspect.Answer
 	// failed is when the last attempt to confirm the answer failed, in nanoseconds since the epoch; 0 if none has.
 	failed atomic.Int64
+	usage  *usage
 }
 
 func (e *entry) fail(now time.Time) { e.failed.Store(now.UnixNano()) }
@@ -79,6 +80,7 @@ func NewMemory(budget int64) (*Memory, error) {
 		BufferItems:        64,
 		IgnoreInternalCost: true,
 		KeyToHash:          func(hash uint64) (uint64, uint64) { return hash, 0 },
+		OnExit:             (*entry).gone,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("making the memory: %w", err)
@@ -106,7 +108,10 @@ func (m *Memory) put(e *entry) {
 		return
 	}
 	m.inactive.remove(e.key)
-	m.active.Set(e.key.hash(), e, int64(e.answer.Size()+entryBytes))
+	e.kept()
+	if !m.active.Set(e.key.hash(), e, e.bytes()) {
+		e.gone()
+	}
 }
 
 // remove forgets a key, for certain after settle.
@@ -142,15 +147,26 @@ func (s *inactiveStore) put(e *entry) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.younger == nil || len(s.younger) >= s.limit/2 {
+		for _, dropped := range s.older {
+			dropped.gone()
+		}
 		s.younger, s.older = make(map[key]*entry), s.younger
 	}
-	delete(s.older, e.key)
+	s.drop(e.key)
+	e.kept()
 	s.younger[e.key] = e
 }
 
 func (s *inactiveStore) remove(k key) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.drop(k)
+}
+
+// drop forgets a key. The caller holds the lock.
+func (s *inactiveStore) drop(k key) {
+	s.younger[k].gone()
+	s.older[k].gone()
 	delete(s.younger, k)
 	delete(s.older, k)
 }

@@ -155,11 +155,22 @@ func (g *Guard) enter() (probe bool, err error) {
 	switch {
 	case g.config.Failures == 0 || !b.open:
 		return false, nil
-	case b.probing || g.config.Now().Before(b.openTill):
-		return false, fmt.Errorf("%w: %d calls in a row have failed, and it is not asked for a while", errBusy, b.failures)
+	case g.shut():
+		return false, b.err()
 	}
 	b.probing = true
 	return true, nil
+}
+
+// shut tells whether the breaker lets no call through now. The caller holds its lock.
+func (g *Guard) shut() bool {
+	b := g.breaker
+	return g.config.Failures > 0 && b.open && (b.probing || g.config.Now().Before(b.openTill))
+}
+
+// err is the error of a call that is not let through. The caller holds the lock.
+func (b *Breaker) err() error {
+	return fmt.Errorf("%w: %d calls in a row have failed, and it is not asked for a while", errBusy, b.failures)
 }
 
 // giveBack lets another call be the probe.
