@@ -40,8 +40,15 @@ build: need-go ## build bin/portcullis
 test: export PORTCULLIS_REQUIRE_SERVERS := 1
 test: test-deps lint test-race test-untagged fuzz ## run every check and every test
 
-bench: need-go ## run the benchmarks
-	go test -tags $(TAGS) -run '^$$' -bench . -benchmem $$(tools/packages-with Benchmark)
+# With QUICK=1 the figures are few, and only show that it works. The servers of bench-deps are measured if they are there.
+bench: build ## run the benchmarks, and measure the gateway beside other servers (QUICK=1: shortly)
+	go test -tags $(TAGS) -run '^$$' -bench . -benchmem $(if $(QUICK),-benchtime 10ms) $$(tools/packages-with Benchmark)
+	go build -trimpath -tags $(TAGS) -o $(BIN)-bench ./bench
+	$(BIN)-bench -binary $(BIN) $(if $(QUICK),-quick)
+
+.PHONY: bench-deps
+bench-deps: ## install the servers that the gateway is measured beside (Debian packages)
+	tools/install-bench-deps
 
 lint: check-module check-requirements lint-go check-caddyfiles ## check go.mod, the requirements, the formatting, the code and every Caddyfile
 
