@@ -137,7 +137,7 @@ func (b *bench) inside(ctx context.Context) (err error) {
 }
 
 // aLargeMemory holds a million answers. They are not checked again: what is measured is the memory.
-const aLargeMemory = "cache {\nmemory 2GiB\nrevalidate off\n}"
+const aLargeMemory = "cache {\nmemory 1GiB\nrevalidate off\n}"
 
 // millionTokens measures the memory: what an answer takes, and what the requests cost when there are many of them.
 func (b *bench) millionTokens(ctx context.Context) (err error) {

@@ -78,7 +78,7 @@ func pack(o object) (*packer, bool) {
 		case nil:
 			kind = kindNull
 		default:
-			p.packed.trees = append(p.packed.trees, m.value)
+			p.packed.trees = append(p.packed.trees, sharedTree(m.value))
 		}
 		p.packed.ends[i] = uint32(p.text.Len())<<kindBits | uint32(kind)
 	}
@@ -189,17 +189,43 @@ func (p *packed) size() int {
 	return size
 }
 
-// An authorization server says the same members of most tokens: their names are kept once. How many different lists of
-// names are shared is bounded, since an authority decides what they are.
-var (
-	shared      sync.Map // of joined names to []string
-	sharedCount atomic.Int32
-)
+// An authorization server says the same members of most tokens, and has the same groups for many users: these are kept once.
+// How many are shared, and how long they are, is bounded, since an authority decides what they are.
+var sharedLists, sharedTrees sharing
 
 const (
-	maxShared     = 1024
-	maxSharedName = 2048
+	maxShared       = 4096
+	maxSharedLength = 2048
 )
+
+// sharing keeps one of all values that are equal. It is safe for concurrent use.
+type sharing struct {
+	values sync.Map // by a text that tells them apart
+	count  atomic.Int32
+}
+
+// one returns the value that is kept for a key, which is the given one if there is room.
+func (s *sharing) one(key string, value any) any {
+	if known, ok := s.values.Load(key); ok {
+		return known
+	}
+	if len(key) > maxSharedLength || s.count.Load() >= maxShared {
+		return value
+	}
+	known, loaded := s.values.LoadOrStore(key, value)
+	if !loaded {
+		s.count.Add(1)
+	}
+	return known
+}
+
+func sharedTree(value any) any {
+	key, err := CompactJSON(value)
+	if err != nil {
+		return value
+	}
+	return sharedTrees.one(string(key), value)
+}
 
 func sharedNames(names []string) []string {
 	var key strings.Builder
@@ -208,15 +234,5 @@ func sharedNames(names []string) []string {
 		key.WriteByte(':')
 		key.WriteString(name)
 	}
-	if known, ok := shared.Load(key.String()); ok {
-		return known.([]string)
-	}
-	if key.Len() > maxSharedName || sharedCount.Load() >= maxShared {
-		return names
-	}
-	known, loaded := shared.LoadOrStore(key.String(), names)
-	if !loaded {
-		sharedCount.Add(1)
-	}
-	return known.([]string)
+	return sharedLists.one(key.String(), names).([]string)
 }
