@@ -354,6 +354,9 @@ func warnOfLiteralSecret(d *caddyfile.Dispenser, config *authority.Config) {
 		return
 	}
 	secrets := []string{config.Bearer}
+	for _, pair := range config.EndpointParam {
+		secrets = append(secrets, pair.Value)
+	}
 	if config.Client != nil {
 		secrets = append(secrets, config.Client.Secret)
 	}

@@ -97,9 +97,7 @@ func (v *visit) takeToken(r *http.Request, places bearer.Places, maxToken int, k
 	found, err := places.Take(r, maxToken)
 	if !keep {
 		places.Clean(r)
-		if original, ok := r.Context().Value(caddyhttp.OriginalRequestCtxKey).(http.Request); ok {
-			places.CleanURL(original.URL)
-		}
+		cleanOriginal(r, places)
 		delete(r.Header, "Dpop")
 	}
 	switch earlier := v.credential; {
@@ -114,6 +112,21 @@ func (v *visit) takeToken(r *http.Request, places bearer.Places, maxToken int, k
 		return bearer.Credential{}, bearer.ErrInvalidToken
 	}
 	return v.credential, nil
+}
+
+// cleanOriginal takes what may be a token out of the URL of the request as it came in, which Caddy keeps for placeholders and
+// for error handling.
+func cleanOriginal(r *http.Request, places bearer.Places) {
+	if !places.InURL() {
+		return
+	}
+	original, ok := r.Context().Value(caddyhttp.OriginalRequestCtxKey).(http.Request)
+	if !ok {
+		return
+	}
+	places.CleanTarget(&original)
+	// Whoever holds the request has to find the clean one: the replacer does, and so does the server.
+	*r = *r.WithContext(context.WithValue(r.Context(), caddyhttp.OriginalRequestCtxKey, original))
 }
 
 // ask asks an authority about the token, unless a directive before has an answer of it that was asked for since then, and

@@ -83,6 +83,10 @@ func acquire[T any](pool *caddy.UsagePool, key string, construct func() (T, erro
 
 // build makes an authority of a configuration.
 func (a *App) build(name string, config *Config) (*Authority, error) {
+	config, err := config.resolved()
+	if err != nil {
+		return nil, err
+	}
 	if err := config.Check(); err != nil {
 		return nil, err
 	}
@@ -97,7 +101,6 @@ func (a *App) build(name string, config *Config) (*Authority, error) {
 	var source introspect.Introspector
 	var identity string
 	var embedded EmbeddedServer
-	var err error
 	if config.Embedded {
 		if embedded, err = a.embeddedServer(); err != nil {
 			return nil, err

@@ -3,6 +3,7 @@ package authority
 import (
 	"cmp"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
@@ -85,7 +86,9 @@ func (a *App) source(c *Config, authority *Authority) (introspect.Introspector, 
 			return nil, "", err
 		}
 	}
-	identity := []string{"endpoint", c.Endpoint, c.Issuer, config.Hint, c.caller(found), digest(config.Shape.Parts()...)}
+	identity := []string{
+		"endpoint", c.Endpoint, c.Issuer, config.Hint, c.caller(found), digest(config.Shape.Parts()...), transportDigest,
+	}
 	pairs, err := c.pairs(&config)
 	if err != nil {
 		return nil, "", err
@@ -136,12 +139,22 @@ func (c *Config) pairs(config *introspect.ClientConfig) (all []string, err error
 	return all, nil
 }
 
-// transport returns what carries the calls, nil for the default, and what names it.
+// transport returns what carries the calls, nil for the default, and what names whom it takes for the authority: what one
+// transport has been told another one that looks more closely must not believe. Times and sizes are no part of that.
 func (a *App) transport(c *Config) (http.RoundTripper, string, error) {
 	if len(c.Transport) == 0 {
 		return nil, "", nil
 	}
-	name := digest(string(c.Transport)) // which loading the module clears
+	var trust struct {
+		TLS      json.RawMessage `json:"tls"`
+		Resolver json.RawMessage `json:"resolver"`
+		Proxy    json.RawMessage `json:"network_proxy"`
+		ProxyURL json.RawMessage `json:"forward_proxy_url"`
+	}
+	if err := json.Unmarshal(c.Transport, &trust); err != nil { // loading the module clears it
+		return nil, "", fmt.Errorf("transport: %w", err)
+	}
+	name := digest(string(trust.TLS), string(trust.Resolver), string(trust.Proxy), string(trust.ProxyURL))
 	module, err := a.ctx.LoadModule(c, "Transport")
 	if err != nil {
 		return nil, "", fmt.Errorf("transport: %w", err)

@@ -14,6 +14,7 @@ import (
 	"github.com/caddyserver/caddy/v2"
 
 	"github.com/portcullis-gateway/portcullis/cache"
+	"github.com/portcullis-gateway/portcullis/internal/operator"
 	"github.com/portcullis-gateway/portcullis/introspect"
 )
 
@@ -21,9 +22,10 @@ import (
 type Config struct {
 	// The issuer identifier of the authorization server: https, or http on loopback. Its introspection endpoint is
 	// discovered (RFC 8414, then OpenID Connect Discovery) when it is first needed, and an `iss` in an answer has to be the
-	// same. Beside `endpoint` it only checks the `iss`.
+	// same. Beside `endpoint` it only checks the `iss`. Placeholders are resolved.
 	Issuer string `json:"issuer,omitempty"`
 	// The URL of the RFC 7662 introspection endpoint: https, or http on loopback. Default: discovered from `issuer`.
+	// Placeholders are resolved.
 	Endpoint string `json:"endpoint,omitempty"`
 	// Ask the `authorization_server` of this process, without HTTP. Excludes `endpoint` and `client`.
 	Embedded bool `json:"embedded,omitempty"`
@@ -203,7 +205,29 @@ func (c *Config) Check() error {
 	return nil
 }
 
+// resolved returns the configuration with the URLs that placeholders stand for.
+func (c *Config) resolved() (*Config, error) {
+	if c == nil {
+		return nil, nil
+	}
+	config := *c
+	for option, url := range map[string]*string{"issuer": &config.Issuer, "endpoint": &config.Endpoint} {
+		if !operator.IsPlaceholder(*url) {
+			continue
+		}
+		text, err := operator.Secret(*url)
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", option, err)
+		}
+		*url = text
+	}
+	return &config, nil
+}
+
 func (c *Config) checkURLs() error {
+	if operator.IsPlaceholder(c.Issuer) || operator.IsPlaceholder(c.Endpoint) {
+		return nil // what they stand for is known when the configuration is loaded
+	}
 	if c.Issuer != "" {
 		if err := introspect.CheckIssuer(c.Issuer, c.InsecureHTTP); err != nil {
 			return fmt.Errorf("issuer: %w", err)

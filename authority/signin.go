@@ -229,7 +229,7 @@ func (a *App) signIn(c *Config, transport http.RoundTripper, transportDigest str
 		MaxResponse:  c.MaxResponse,
 		Transport:    transport,
 	}
-	of := digest(append([]string{client.digest, c.BearerFrom.TokenEndpoint}, c.BearerFrom.Scope...)...)
+	of := digest(append([]string{client.digest, transportDigest, c.BearerFrom.TokenEndpoint}, c.BearerFrom.Scope...)...)
 	if config.Ways, err = outliving[introspect.Ways](a, ways, of); err != nil {
 		return credentials{}, err
 	}

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"net/http"
 	"net/textproto"
-	"net/url"
 	"slices"
 	"strings"
 
@@ -187,11 +186,16 @@ func (p Places) Clean(r *http.Request) {
 	}
 }
 
-// CleanURL removes from a URL what may be a token in any of the places.
-func (p Places) CleanURL(u *url.URL) {
+// InURL says whether a token may be in the URL.
+func (p Places) InURL() bool {
+	return slices.ContainsFunc(p, func(place Place) bool { return place.In == InQuery })
+}
+
+// CleanTarget removes from a request's target what may be a token in any of the places.
+func (p Places) CleanTarget(r *http.Request) {
 	for _, place := range p {
 		if place.In == InQuery {
-			u.RawQuery = withoutParameter(u.RawQuery, place.Name)
+			cleanQuery(r, place.Name)
 		}
 	}
 }

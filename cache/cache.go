@@ -9,8 +9,10 @@ import (
 	"crypto/rand"
 	"crypto/sha256"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/portcullis-gateway/portcullis/introspect"
@@ -24,20 +26,24 @@ type State struct {
 	usage  *usage
 
 	mu sync.Mutex
-	// flights holds, for each token, the call that a request may join and whose answer may be remembered. A call that
-	// is not here any more was overtaken, by a later one or by Forget, and serves only those who wait for it.
+	// flights holds, for each token, the calls that are under way, the last one first.
 	flights map[key]*flight
 	dead    tombstones
 }
 
 // flight is one call to the authority, for any number of requests.
 type flight struct {
-	by     *Cache // whose credentials it uses
-	began  time.Time
-	epoch  uint64
-	done   chan struct{} // closed when answer and err are set
-	answer *introspect.Answer
-	err    error
+	by    *Cache // whose credentials it uses
+	began time.Time
+	epoch uint64
+	// overtaken is the call about the same token that began before this one, if it is under way.
+	overtaken *flight
+	// forgotten says that the token was forgotten since: the answer serves those who wait for it, and is not kept. The
+	// State's mutex guards it.
+	forgotten bool
+	done      chan struct{} // closed when answer and err are set
+	answer    *introspect.Answer
+	err       error
 }
 
 // NewState returns the state of an authority and client. It finds nothing in the memory but what it has put there: not
@@ -65,6 +71,7 @@ func (s *State) key(token introspect.Digest) key {
 // Cache asks next about a token unless it remembers the answer, once for all requests that want to know at the same
 // time. It is immutable, and safe for concurrent use.
 type Cache struct {
+	id    uint64 // no other one of the process has it
 	next  introspect.Introspector
 	state *State
 	life  Life
@@ -73,9 +80,12 @@ type Cache struct {
 	checks chan struct{}
 }
 
+// lastID is the id of the Cache that was made last.
+var lastID atomic.Uint64
+
 // New returns a Cache over next.
 func New(next introspect.Introspector, state *State, life Life, now func() time.Time) *Cache {
-	return &Cache{next: next, state: state, life: life, now: now, checks: make(chan struct{}, max(life.Checks, 1))}
+	return &Cache{id: lastID.Add(1), next: next, state: state, life: life, now: now, checks: make(chan struct{}, max(life.Checks, 1))}
 }
 
 // Introspect returns what is remembered, joins a call that is under way, or asks.
@@ -91,7 +101,7 @@ func (c *Cache) Introspect(ctx context.Context, token introspect.Token) (*intros
 		c.check(k, token)
 		return e.answer, nil
 	case overdue:
-		return c.confirm(ctx, k, token, e)
+		return c.confirm(ctx, k, token)
 	}
 	return c.ask(ctx, k, token)
 }
@@ -136,8 +146,9 @@ const (
 func (c *Cache) remembered(k key, since time.Time) (*entry, worth) {
 	e := c.state.memory.get(k)
 	worth := c.worth(e, since)
-	if worth == overdue && c.state.underWay(k) {
-		worth = fresh
+	// A check that began in time is enough. Who knows what has become of a token that was left alone for longer.
+	if worth == overdue && c.state.beganBefore(k, e.tried(c.id).Add(2*c.life.Revalidate)) {
+		worth = c.meanwhile(e, since, c.now())
 	}
 	return e, worth
 }
@@ -154,21 +165,31 @@ func (c *Cache) worth(e *entry, since time.Time) worth {
 	switch {
 	case c.life.Revalidate <= 0 || !e.answer.Active || age < c.life.due(e.key):
 		return fresh
-	case !e.failedWithin(c.life.Revalidate, now) && age < 2*c.life.Revalidate:
+	case e.failedWithin(c.id, c.life.Revalidate, now):
+		return c.meanwhile(e, since, now)
+	case age < 2*c.life.Revalidate && !e.hasFailed(c.id):
 		return due
-	case !e.failedWithin(c.life.Revalidate, now):
-		return overdue
-	case !since.IsZero() || c.life.Stale >= 0 && age >= c.life.Revalidate+c.life.Stale:
+	}
+	return overdue
+}
+
+// meanwhile is what an answer is good for as long as it can only wait to be confirmed.
+func (c *Cache) meanwhile(e *entry, since, now time.Time) worth {
+	switch {
+	case !e.hasFailed(c.id):
+		return fresh
+	case !since.IsZero() || c.life.Stale >= 0 && now.Sub(e.answer.AskedAt) >= c.life.Revalidate+c.life.Stale:
 		return nothing
 	}
 	return stale
 }
 
-// underWay tells whether the authority is being asked about a token.
-func (s *State) underWay(k key) bool {
+// beganBefore tells whether a call about a token is under way that began before an instant.
+func (s *State) beganBefore(k key, instant time.Time) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.flights[k] != nil
+	f := s.flights[k]
+	return f != nil && f.began.Before(instant)
 }
 
 // check has an answer confirmed in the background, unless that is under way or enough others are. What is put off becomes
@@ -188,32 +209,23 @@ func (c *Cache) check(k key, token introspect.Token) {
 	f := c.begin(k)
 	go func() {
 		defer func() { <-c.checks }()
-		c.fly(f, k, token.AskedSince(time.Time{}))
+		c.fly(f, k, token.AskedSince(time.Time{}).Confirming())
 	}()
 }
 
 // confirm has an answer confirmed before it is used. While the authority cannot be asked the answer may do as it is.
-func (c *Cache) confirm(ctx context.Context, k key, token introspect.Token, e *entry) (*introspect.Answer, error) {
-	// Whoever is asked now is asked later than the answer was.
-	answer, err := c.ask(ctx, k, token.AskedSince(later(token.Since(), e.answer.AskedAt.Add(1))))
+func (c *Cache) confirm(ctx context.Context, k key, token introspect.Token) (*introspect.Answer, error) {
+	answer, err := c.ask(ctx, k, token.Confirming())
 	if err == nil || ctx.Err() != nil || !token.Since().IsZero() {
 		return answer, err
 	}
 	switch e, worth := c.remembered(k, time.Time{}); worth {
-	case nothing:
-		return nil, err
+	case fresh, due:
+		return e.answer, nil
 	case stale:
 		return e.answer.From(introspect.Stale), nil
-	default:
-		return e.answer, nil
 	}
-}
-
-func later(a, b time.Time) time.Time {
-	if a.After(b) {
-		return a
-	}
-	return b
+	return nil, err
 }
 
 // join returns the call that answers for the token: one under way if it began late enough, else a new one. A call that
@@ -239,8 +251,9 @@ func (c *Cache) join(k key, token introspect.Token) (*flight, introspect.Source,
 
 // begin begins a call. The caller holds the lock.
 func (c *Cache) begin(k key) *flight {
-	f := &flight{by: c, began: c.now(), epoch: c.state.dead.epoch.Load(), done: make(chan struct{})}
-	c.state.flights[k] = f
+	s := c.state
+	f := &flight{by: c, began: c.now(), epoch: s.dead.epoch.Load(), done: make(chan struct{}), overtaken: s.flights[k]}
+	s.flights[k] = f
 	return f
 }
 
@@ -251,25 +264,57 @@ func (c *Cache) fly(f *flight, k key, token introspect.Token) {
 	f.answer, f.err = c.call(token)
 	s := c.state
 	s.mu.Lock()
-	switch {
-	case s.flights[k] != f:
-	case f.err != nil:
-		if e := s.memory.get(k); e != nil {
-			e.fail(c.now())
-		}
-	case c.now().Before(c.life.end(f.answer)):
-		s.memory.put(&entry{key: k, epoch: f.epoch, answer: f.answer.From(introspect.Memory), usage: s.usage})
-	default:
-		s.memory.remove(k)
-	}
+	c.keep(f, k)
 	s.mu.Unlock()
 	s.memory.settle()
 
 	// Until here a new request joins this flight, since ristretto shows what was put with a delay.
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.flights[k] == f {
+	s.landed(f, k)
+}
+
+// keep keeps what a call has told, unless something is remembered that was asked for later. The caller holds the lock.
+func (c *Cache) keep(f *flight, k key) {
+	memory := c.state.memory
+	e := memory.get(k)
+	switch {
+	case e != nil && e.answer.AskedAt.After(f.began):
+	case f.forgotten && f.err == nil:
+	case errors.Is(f.err, introspect.ErrSaturated):
+		// The gateway had too much to do. That says nothing of the authority.
+	case f.err != nil:
+		if e != nil {
+			e.fail(c.id, c.now())
+		}
+	case c.now().Before(c.life.end(f.answer)):
+		memory.put(&entry{key: k, epoch: f.epoch, answer: f.answer.From(introspect.Memory), usage: c.state.usage})
+	default:
+		memory.remove(k)
+	}
+}
+
+// landed takes a call out of those that are under way. The caller holds the lock.
+func (s *State) landed(f *flight, k key) {
+	for at := s.flights[k]; at != nil; at = at.overtaken {
+		if at.overtaken == f {
+			at.overtaken = f.overtaken
+			return
+		}
+	}
+	switch {
+	case s.flights[k] != f:
+	case f.overtaken != nil:
+		s.flights[k] = f.overtaken
+	default:
 		delete(s.flights, k)
+	}
+}
+
+// forget lets no request join a call that is under way, nor keeps its answer. The caller holds the lock.
+func (f *flight) forget() {
+	for ; f != nil; f = f.overtaken {
+		f.forgotten = true
 	}
 }
 

@@ -81,6 +81,7 @@ func (s *State) Forget(selector Selector) {
 	defer s.mu.Unlock()
 	if selector.Token != (introspect.Digest{}) {
 		k := s.key(selector.Token)
+		s.flights[k].forget()
 		delete(s.flights, k)
 		s.memory.remove(k)
 		return
@@ -96,5 +97,8 @@ func (s *State) Forget(selector Selector) {
 		return
 	}
 	// Whom the answers on their way are about is not known yet.
+	for _, f := range s.flights {
+		f.forget()
+	}
 	clear(s.flights)
 }

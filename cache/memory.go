@@ -31,17 +31,37 @@ type entry struct {
 	epoch uint64
 	// answer has the source introspect.Memory.
 	answer *introspect.Answer
-	// failed is when the last attempt to confirm the answer failed, in nanoseconds since the epoch; 0 if none has.
-	failed atomic.Int64
+	// failed is the last attempt to confirm the answer, if it failed.
+	failed atomic.Pointer[failure]
 	usage  *usage
 }
 
-func (e *entry) fail(now time.Time) { e.failed.Store(now.UnixNano()) }
+// failure is an attempt to confirm an answer that failed. It names the Cache by a number: an entry must not keep the memory
+// alive in which it lies.
+type failure struct {
+	by uint64
+	at time.Time
+}
 
-// failedWithin tells whether an attempt to confirm the answer has failed not longer ago than that.
-func (e *entry) failedWithin(while time.Duration, now time.Time) bool {
+func (e *entry) fail(by uint64, at time.Time) { e.failed.Store(&failure{by, at}) }
+
+// hasFailed tells whether the last attempt of a Cache to confirm the answer has failed. Another one, which has other
+// credentials and other limits, may fare better.
+func (e *entry) hasFailed(by uint64) bool {
 	failed := e.failed.Load()
-	return failed != 0 && now.Sub(time.Unix(0, failed)) < while
+	return failed != nil && failed.by == by
+}
+
+func (e *entry) failedWithin(by uint64, while time.Duration, now time.Time) bool {
+	return e.hasFailed(by) && now.Sub(e.tried(by)) < while
+}
+
+// tried is when a Cache last asked the authority, if in vain.
+func (e *entry) tried(by uint64) time.Time {
+	if failed := e.failed.Load(); failed != nil && failed.by == by {
+		return failed.at
+	}
+	return e.answer.AskedAt
 }
 
 // Memory keeps answers within a budget of bytes. Active and inactive answers are kept apart: whoever sends unknown
@@ -124,7 +144,7 @@ func (m *Memory) remove(k key) {
 func (m *Memory) settle() { m.active.Wait() }
 
 // inactiveBytes is what an inactive answer takes in memory: the entry, the answer, and its place in a map.
-const inactiveBytes = 640
+const inactiveBytes = 512
 
 // inactiveStore keeps inactive answers for the few seconds that they are worth. It has two generations: when the
 // younger one is full, the older one is dropped. The zero value keeps nothing.

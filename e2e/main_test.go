@@ -5,6 +5,7 @@
 package e2e
 
 import (
+	"flag"
 	"os"
 	"testing"
 	"time"
@@ -18,4 +19,10 @@ const patience = 20 * time.Second
 // tick is how often a test looks whether something has happened.
 const tick = 20 * time.Millisecond
 
-func TestMain(m *testing.M) { os.Exit(testgateway.Main(m)) }
+func TestMain(m *testing.M) {
+	// A test waits most of its time, so that more of them fit than there are processors. The command line may say otherwise.
+	if err := flag.Set("test.parallel", "6"); err != nil {
+		panic(err)
+	}
+	os.Exit(testgateway.Main(m))
+}

@@ -210,7 +210,7 @@ func TestAnswersOfAnotherShape(t *testing.T) {
 			answer: saysJSON(fmt.Sprintf(`{%s,"expires_at":%d,"exp":%d}`, user, ahead-7200, ahead)),
 		},
 		{name: "D06 the mapped exp cannot be read", options: someone, status: 502, answer: saysJSON(`{` + user + `,"expires_at":"tomorrow"}`)},
-		{name: "an exp that is not mapped means nothing", options: someone, told: alice, answer: saysJSON(`{` + user + `,"exp":1}`)},
+		{name: "D04 an end is never forgotten, mapped or not", options: someone, status: 401, answer: saysJSON(`{` + user + `,"exp":1}`)},
 		{name: "D03 a name twice", options: someone, status: 502, answer: saysJSON(`{` + user + `,"app":{}}`)},
 		{name: "C10 an error with its own status is no answer", options: someone, status: 502, answer: sends(400, "application/json", `{"error":"invalid_token"}`)},
 		{

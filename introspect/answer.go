@@ -217,6 +217,13 @@ func (s Shape) newAnswer(claims object, askedAt time.Time) (*Answer, error) {
 			return nil, err
 		}
 	}
+	if s.Expiry != "" {
+		// An end that is told in two places is the earlier one.
+		plain, err := numericDate(s.part(claims, "", "exp"), "exp")
+		if err == nil && plain != 0 && (answer.expiresAt == 0 || plain < answer.expiresAt) {
+			answer.expiresAt = plain
+		}
+	}
 	confirmation, ok := claims.get("cnf")
 	answer.Bound = ok && confirmation != nil
 	return answer, nil

@@ -11,6 +11,7 @@ import (
 	"net/url"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 )
 
@@ -47,7 +48,7 @@ func newCaller(auth, other ClientAuth, ways *Ways, header http.Header, transport
 // newHTTPClient returns a client that follows no redirect: a POST would become a GET, or hand a token to a stranger.
 func newHTTPClient(transport http.RoundTripper) *http.Client {
 	if transport == nil {
-		transport = NewTransport()
+		transport = DefaultTransport()
 	}
 	return &http.Client{
 		Transport:     transport,
@@ -55,8 +56,9 @@ func newHTTPClient(transport http.RoundTripper) *http.Client {
 	}
 }
 
-// NewTransport returns a transport with pooled connections, as it suits calls to one authorization server.
-func NewTransport() *http.Transport {
+// DefaultTransport is the one that carries all calls for which nobody names another. It outlives every reload, and so do its
+// open connections.
+var DefaultTransport = sync.OnceValue(func() http.RoundTripper {
 	return &http.Transport{
 		Proxy:                 http.ProxyFromEnvironment,
 		DialContext:           (&net.Dialer{Timeout: 3 * time.Second, KeepAlive: 30 * time.Second}).DialContext,
@@ -67,7 +69,7 @@ func NewTransport() *http.Transport {
 		TLSHandshakeTimeout:   5 * time.Second,
 		ExpectContinueTimeout: time.Second,
 	}
-}
+})
 
 // bounded returns a context that ends with another one or after a while, and that carries none of its values: what
 // belongs to the client's request must not reach the authorization server, nor the transport of this call the request.

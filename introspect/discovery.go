@@ -70,9 +70,6 @@ func NewDiscovery(config DiscoveryConfig) (*Discovery, error) {
 	if config.Now == nil {
 		config.Now = time.Now
 	}
-	if config.Transport == nil {
-		config.Transport = NewTransport()
-	}
 	known := config.Known
 	if known == nil {
 		known = new(Discovered)

@@ -56,6 +56,7 @@ type Breaker struct {
 	mu       sync.Mutex
 	failures int
 	tokens   []Digest // the different ones of the failures, no more than matter
+	probe    Digest   // the last one that went through while the breaker was open
 	openTill time.Time
 	open     bool
 	probing  bool
@@ -78,7 +79,7 @@ func (g *Guard) Introspect(ctx context.Context, token Token) (*Answer, error) {
 	if err := g.paused(); err != nil {
 		return nil, err
 	}
-	probe, err := g.enter()
+	probe, err := g.enter(token.Digest())
 	if err != nil {
 		return nil, err
 	}
@@ -142,23 +143,26 @@ func (g *Guard) count(token Digest, err error, probe bool) {
 			b.open, b.openTill = true, g.config.Now().Add(g.config.Open)
 		}
 	default:
-		b.failures, b.tokens, b.open = 0, nil, false
+		b.failures, b.tokens, b.open, b.probe = 0, nil, false, Digest{}
 	}
 }
 
 // enter lets a call through: any while the breaker is closed, and one at a time when it has been open long enough. That
 // one is a probe.
-func (g *Guard) enter() (probe bool, err error) {
+//
+// Whoever holds a token that makes the authority fail must not shut out all others with it: a token that was the last probe
+// has to leave the next one to another, for as long as the breaker is open again.
+func (g *Guard) enter(token Digest) (probe bool, err error) {
 	b := g.breaker
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	switch {
 	case g.config.Failures == 0 || !b.open:
 		return false, nil
-	case g.shut():
+	case g.shut(), token == b.probe && g.config.Now().Before(b.openTill.Add(g.config.Open)):
 		return false, b.err()
 	}
-	b.probing = true
+	b.probing, b.probe = true, token
 	return true, nil
 }
 
@@ -177,5 +181,5 @@ func (b *Breaker) err() error {
 func (b *Breaker) giveBack() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.probing = false
+	b.probing, b.probe = false, Digest{}
 }

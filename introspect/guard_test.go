@@ -81,7 +81,12 @@ func (g *guarded) mustAsk(t *testing.T, tokens ...string) {
 // mustNotAsk asks about a token, which must be answered with an error at once.
 func (g *guarded) mustNotAsk(t *testing.T, want error) {
 	t.Helper()
-	asked, err := g.ask(t, "t-not-asked-about")
+	g.mustNotAskAbout(t, "t-not-asked-about", want)
+}
+
+func (g *guarded) mustNotAskAbout(t *testing.T, token string, want error) {
+	t.Helper()
+	asked, err := g.ask(t, token)
 	require.False(t, asked)
 	require.ErrorIs(t, err, want)
 }
@@ -168,11 +173,27 @@ func TestC09AnOpenBreaker(t *testing.T) {
 	})
 	t.Run("stays open if it fails, whatever the token", func(t *testing.T) {
 		g := open(t)
-		for range 3 {
+		for i := range 3 {
 			g.advance(10 * time.Second)
-			g.mustAsk(t, "t0")
+			g.mustAsk(t, fmt.Sprint("t", i))
 			g.mustNotAsk(t, introspect.ErrUnavailable)
 		}
+	})
+	t.Run("leaves the next probe to another token than the last, so that nobody shuts out all others with one that is poison", func(t *testing.T) {
+		g := open(t)
+		g.advance(10 * time.Second)
+		g.mustAsk(t, "poison")
+		g.advance(10 * time.Second)
+		g.mustNotAskAbout(t, "poison", introspect.ErrUnavailable)
+		g.fails(nil)
+		g.mustAsk(t, different(20)...)
+	})
+	t.Run("tries the same token again if there is no other", func(t *testing.T) {
+		g := open(t)
+		g.advance(10 * time.Second)
+		g.mustAsk(t, "t0")
+		g.advance(20 * time.Second)
+		g.mustAsk(t, "t0")
 	})
 	t.Run("closes if the authority answers nonsense, which is a sign of life", func(t *testing.T) {
 		g := open(t)

@@ -36,3 +36,7 @@ var (
 // errBusy means that the authority could not be asked, for reasons that say nothing of its health: it or the gateway has
 // enough to do.
 var errBusy = fmt.Errorf("%w, for now", ErrUnavailable)
+
+// ErrSaturated means that the authority was not asked, because too many calls to it are under way or waiting already. It is
+// an ErrUnavailable.
+var ErrSaturated = fmt.Errorf("%w: too many calls", errBusy)

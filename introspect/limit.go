@@ -3,7 +3,8 @@ package introspect
 import (
 	"context"
 	"fmt"
-	"sync/atomic"
+	"slices"
+	"sync"
 	"time"
 )
 
@@ -14,46 +15,86 @@ const DefaultMaxConcurrent = 64
 const waitersPerCall = 16
 
 // Limit bounds the calls under way at next. A call beyond the limit waits, for at most the given time, and so do
-// 16 times the limit of them; what has to wait longer or finds the queue full fails with ErrUnavailable, so that a
-// flood of unknown tokens fills neither the authority nor this process.
+// 16 times the limit of them; what has to wait longer or finds the queue full fails with ErrSaturated, so that a
+// flood of unknown tokens fills neither the authority nor this process. What is Confirming waits in a queue of its own and
+// comes first: no flood keeps a revocation from being seen.
 func Limit(next Introspector, limit int, wait time.Duration) Introspector {
-	return &limiter{next: next, slots: make(chan struct{}, limit), wait: wait}
+	return &limiter{next: next, limit: limit, free: limit, wait: wait}
 }
 
 type limiter struct {
-	next    Introspector
-	slots   chan struct{}
-	wait    time.Duration
-	waiting atomic.Int64
+	next  Introspector
+	limit int
+	wait  time.Duration
+
+	mu   sync.Mutex
+	free int
+	// confirming and others wait for their turn, which begins when their channel is closed.
+	confirming, others []chan struct{}
 }
 
 func (l *limiter) Introspect(ctx context.Context, token Token) (*Answer, error) {
-	if err := l.enter(ctx); err != nil {
+	if err := l.enter(ctx, token.confirming); err != nil {
 		return nil, err
 	}
-	defer func() { <-l.slots }()
+	defer l.leave()
 	return l.next.Introspect(ctx, token)
 }
 
-func (l *limiter) enter(ctx context.Context) error {
-	select {
-	case l.slots <- struct{}{}:
+func (l *limiter) enter(ctx context.Context, confirming bool) error {
+	queue := &l.others
+	if confirming {
+		queue = &l.confirming
+	}
+	l.mu.Lock()
+	if l.free > 0 {
+		l.free--
+		l.mu.Unlock()
 		return nil
-	default:
 	}
-	if l.waiting.Add(1) > int64(cap(l.slots)*waitersPerCall) {
-		l.waiting.Add(-1)
-		return fmt.Errorf("%w: too many calls are waiting", errBusy)
+	if len(*queue) >= l.limit*waitersPerCall {
+		l.mu.Unlock()
+		return fmt.Errorf("%w are waiting", ErrSaturated)
 	}
-	defer l.waiting.Add(-1)
+	turn := make(chan struct{})
+	*queue = append(*queue, turn)
+	l.mu.Unlock()
+
 	timer := time.NewTimer(l.wait)
 	defer timer.Stop()
+	var err error
 	select {
-	case l.slots <- struct{}{}:
+	case <-turn:
 		return nil
 	case <-timer.C:
-		return fmt.Errorf("%w: %d calls are under way", errBusy, cap(l.slots))
+		err = fmt.Errorf("%w: %d are under way", ErrSaturated, l.limit)
 	case <-ctx.Done():
-		return ctx.Err()
+		err = ctx.Err()
 	}
+	l.mu.Lock()
+	if i := slices.Index(*queue, turn); i >= 0 {
+		*queue = slices.Delete(*queue, i, i+1)
+		l.mu.Unlock()
+		return err
+	}
+	l.mu.Unlock()
+	// Its turn has begun in this very moment: it is the next one's.
+	l.leave()
+	return err
+}
+
+// leave begins the turn of whoever has waited longest.
+func (l *limiter) leave() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	queue := &l.confirming
+	if len(*queue) == 0 {
+		queue = &l.others
+	}
+	if len(*queue) == 0 {
+		l.free++
+		return
+	}
+	close((*queue)[0])
+	*queue = slices.Delete(*queue, 0, 1)
 }

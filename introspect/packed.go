@@ -12,14 +12,16 @@ import (
 // packed is an object as it is remembered, in little memory and with few pointers: a gateway may remember a million of
 // them. It is immutable. The zero value has no members.
 type packed struct {
-	// names are shared by all objects with the same members.
+	// names are shared by all objects with the same members, if there is room.
 	names []string
 	// text holds the strings and numbers one after the other, and then what keep has added.
 	text string
 	// ends tell, for each member, where its value ends in the text, shifted to make room for its kind.
 	ends []uint32
-	// trees are the values that are arrays or objects.
+	// trees are the values that are arrays or objects, shared as well if there is room.
 	trees []any
+	// own is how many bytes the names and trees take that are not shared.
+	own int
 }
 
 // kinds of a value.
@@ -59,7 +61,12 @@ func pack(o object) (*packer, bool) {
 	if length > maxText {
 		return nil, false
 	}
-	p.packed.names = sharedNames(names)
+	var isShared bool
+	if p.packed.names, isShared = sharedNames(names); !isShared {
+		for _, name := range names {
+			p.packed.own += stringBytes + len(name)
+		}
+	}
 	p.packed.ends = make([]uint32, len(o))
 	p.text.Grow(length)
 	for i, m := range o {
@@ -78,7 +85,11 @@ func pack(o object) (*packer, bool) {
 		case nil:
 			kind = kindNull
 		default:
-			p.packed.trees = append(p.packed.trees, sharedTree(m.value))
+			tree, isShared := sharedTree(m.value)
+			p.packed.trees = append(p.packed.trees, tree)
+			if !isShared {
+				p.packed.own += sizeOf(tree)
+			}
 		}
 		p.packed.ends[i] = uint32(p.text.Len())<<kindBits | uint32(kind)
 	}
@@ -180,13 +191,9 @@ func (p *packed) object() object {
 	return members
 }
 
-// size is roughly how many bytes it takes in memory, beside the names.
+// size is roughly how many bytes it takes in memory, beside what is shared.
 func (p *packed) size() int {
-	size := len(p.text) + len(p.ends)*int(unsafe.Sizeof(uint32(0)))
-	for _, tree := range p.trees {
-		size += stringBytes + sizeOf(tree)
-	}
-	return size
+	return len(p.text) + len(p.ends)*int(unsafe.Sizeof(uint32(0))) + len(p.trees)*stringBytes + p.own
 }
 
 // An authorization server says the same members of most tokens, and has the same groups for many users: these are kept once.
@@ -204,35 +211,36 @@ type sharing struct {
 	count  atomic.Int32
 }
 
-// one returns the value that is kept for a key, which is the given one if there is room.
-func (s *sharing) one(key string, value any) any {
+// one returns the value that is kept for a key, which is the given one if there is room, or else that there is none.
+func (s *sharing) one(key string, value any) (known any, isShared bool) {
 	if known, ok := s.values.Load(key); ok {
-		return known
+		return known, true
 	}
 	if len(key) > maxSharedLength || s.count.Load() >= maxShared {
-		return value
+		return value, false
 	}
 	known, loaded := s.values.LoadOrStore(key, value)
 	if !loaded {
 		s.count.Add(1)
 	}
-	return known
+	return known, true
 }
 
-func sharedTree(value any) any {
+func sharedTree(value any) (tree any, isShared bool) {
 	key, err := CompactJSON(value)
 	if err != nil {
-		return value
+		return value, false
 	}
 	return sharedTrees.one(string(key), value)
 }
 
-func sharedNames(names []string) []string {
+func sharedNames(names []string) (known []string, isShared bool) {
 	var key strings.Builder
 	for _, name := range names {
 		key.WriteString(strconv.Itoa(len(name)))
 		key.WriteByte(':')
 		key.WriteString(name)
 	}
-	return sharedLists.one(key.String(), names).([]string)
+	list, isShared := sharedLists.one(key.String(), names)
+	return list.([]string), isShared
 }

@@ -155,7 +155,13 @@ func TestPartsInAnotherShape(t *testing.T) {
 		assert.Empty(t, answer.Username())
 		assert.Empty(t, answer.ClientID())
 		assert.Empty(t, answer.Scopes())
-		assert.True(t, answer.ExpiresAt().IsZero())
+		assert.Equal(t, int64(9999999999), answer.ExpiresAt().Unix(), "but for an end, which is never forgotten")
+	})
+	t.Run("D04 of two ends the earlier one counts", func(t *testing.T) {
+		for _, members := range []string{`"exp":1,"expires_at":2`, `"exp":2,"expires_at":1`, `"exp":"nonsense","expires_at":1`} {
+			answer := read(`{"user":"x",` + members + `}`)
+			assert.Equal(t, int64(1), answer.ExpiresAt().Unix(), members)
+		}
 	})
 	t.Run("scopes in a text", func(t *testing.T) {
 		assert.Equal(t, []string{"a", "b"}, read(`{"user":1,"scopes":"a b"}`).Scopes())

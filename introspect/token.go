@@ -29,6 +29,8 @@ type Token struct {
 	value  string
 	digest Digest
 	since  time.Time
+	// confirming says that an answer is remembered, which has to be confirmed.
+	confirming bool
 }
 
 // NewToken makes a Token of the token68 text that a client presented (RFC 6750 section 2.1).
@@ -49,6 +51,13 @@ func (t Token) AskedSince(instant time.Time) Token {
 
 // Since is the instant given to AskedSince, or the zero time.
 func (t Token) Since() time.Time { return t.since }
+
+// Confirming returns the same token with the remark that an answer is remembered and has to be confirmed, which comes before
+// what nobody knows.
+func (t Token) Confirming() Token {
+	t.confirming = true
+	return t
+}
 
 // String hides the token.
 func (t Token) String() string { return "[token]" }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"sync"
 	"sync/atomic"
+	"time"
 )
 
 // Ways is what is known of which of two ways to write the same credentials an authority accepts. It outlives the Client
@@ -16,6 +17,8 @@ type Ways struct {
 	way     atomic.Int32
 	settled atomic.Bool
 	trying  sync.Mutex
+	// refusedAt is when both were refused last.
+	refusedAt time.Time
 }
 
 // signIn makes a call with the credentials in the way that the authority accepts, as far as that is known, and finds
@@ -50,13 +53,17 @@ func (c *caller) signInOtherwise(call func(ClientAuth) error, refused error) err
 		}
 		return refused
 	}
+	// Where both are refused, the client may not be there yet. A secret is not sent raw again and again for that.
+	if time.Since(c.ways.refusedAt) < credentialsPause {
+		return refused
+	}
 	err := call(c.auth[1])
 	switch {
 	case err == nil:
 		c.ways.way.Store(1)
 		c.ways.settled.Store(true)
 	case errors.Is(err, ErrCredentials):
-		c.ways.settled.Store(true)
+		c.ways.refusedAt = time.Now()
 	}
 	return err
 }
