@@ -1,7 +1,7 @@
 # Everything here needs Go (see go.mod for the version) and make; `make test`
 # installs the Debian and npm packages the tests use if they are missing.
 
-# Portcullis speaks to no database: leave out the stores Caddy would link in.
+# As Caddy's own releases do, leave out the databases that Caddy would link in for itself.
 TAGS     := nobadger,nomysql,nopgx
 BIN      := bin/portcullis
 FUZZTIME ?= 30s

@@ -363,10 +363,7 @@ func warnOfLiteralSecret(d *caddyfile.Dispenser, config *authority.Config) {
 	if !slices.ContainsFunc(secrets, func(text string) bool { return text != "" && !operator.IsPlaceholder(text) }) {
 		return
 	}
-	caddy.Log().Named("caddyfile").Warn(
-		"Caddy shows a literal secret to whoever reaches its configuration or its debug log: "+
-			"use {env.NAME} or {file./absolute/path}",
-		zap.String("file", d.File()), zap.Int("line", d.Line()))
+	operator.WarnOfLiteral(d)
 }
 
 // once tells which subdirectives of a block were there already.

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"slices"
 
+	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 	"github.com/caddyserver/caddy/v2/caddyconfig/httpcaddyfile"
@@ -56,7 +57,7 @@ var (
 //
 //	authorization_server {
 //		issuer <url>
-//		store  file <path>
+//		store  file <path> | postgres <dsn>
 //		client <client_id> <secret or hash> {
 //			grants         client_credentials
 //			scopes         <scope>...
@@ -113,19 +114,33 @@ func parseServerOption(d *caddyfile.Dispenser, app *shim.App) error {
 }
 
 func parseStore(d *caddyfile.Dispenser, app *shim.App) error {
-	var kind, path string
-	if !d.AllArgs(&kind, &path) {
+	if !d.NextArg() {
 		return d.ArgErr()
 	}
-	switch kind {
+	switch kind := d.Val(); kind {
 	case "file":
-		app.StoreRaw = caddyconfig.JSONModuleObject(shim.FileStore{Path: path}, "module", "file", nil)
+		var path string
+		if !d.AllArgs(&path) {
+			return d.ArgErr()
+		}
+		app.StoreRaw = caddyconfig.JSONModuleObject(shim.FileStore{Path: path}, "module", kind, nil)
 		return nil
 	case "postgres":
-		return d.Err("'store postgres' is not in this build: add the package " +
-			"github.com/portcullis-gateway/portcullis/authserver/postgres to it")
+		const module = "authorization_server.stores.postgres"
+		if _, err := caddy.GetModule(module); err != nil {
+			return d.Err("'store postgres' is not in this build: add its package to it, with " +
+				"'xcaddy build --with github.com/portcullis-gateway/portcullis " +
+				"--with github.com/portcullis-gateway/portcullis/authserver/postgres'")
+		}
+		store, err := caddyfile.UnmarshalModule(d, module)
+		if err != nil {
+			return err
+		}
+		app.StoreRaw = caddyconfig.JSONModuleObject(store, "module", kind, nil)
+		return nil
+	default:
+		return d.Errf("bad store value '%s': must be file or postgres", kind)
 	}
-	return d.Errf("bad store value '%s': must be file", kind)
 }
 
 func parseClient(d *caddyfile.Dispenser, app *shim.App) error {

@@ -46,6 +46,8 @@ type EmbeddedServer interface {
 	Identity() string
 	// Confirm judges answers, remembered ones included, by what the configuration says now.
 	Confirm(next introspect.Introspector) introspect.Introspector
+	// Shared says whether other processes use the same state. Of what they revoke this one may hear late.
+	Shared() bool
 	// OnRevocation calls notify for every token that stops being active, before whoever revoked it is told so.
 	OnRevocation(notify func(introspect.Digest)) (cancel func())
 }
@@ -132,7 +134,7 @@ func (a *App) build(name string, config *Config) (*Authority, error) {
 	}
 	authority.Introspector = source
 	if remembers {
-		authority.Introspector = &counted{cache.New(source, authority.state, config.life(), time.Now), authority.page}
+		authority.Introspector = &counted{cache.New(source, authority.state, config.life(embedded != nil && !embedded.Shared()), time.Now), authority.page}
 		if embedded != nil {
 			a.release = append(a.release, embedded.OnRevocation(func(token introspect.Digest) {
 				authority.state.Forget(cache.Selector{Token: token})

@@ -311,7 +311,9 @@ func (c *Cache) check() error {
 	return nil
 }
 
-func (c *Config) life() cache.Life {
+// life is how long answers of an authority are remembered. One that tells of every revocation at once needs no
+// confirmation of them.
+func (c *Config) life(tells bool) cache.Life {
 	life := cache.Life{
 		DefaultTTL:  cache.DefaultTTL,
 		NegativeTTL: cache.DefaultNegativeTTL,
@@ -319,8 +321,8 @@ func (c *Config) life() cache.Life {
 		Stale:       -1,
 		Checks:      cmp.Or(c.MaxConcurrent, introspect.DefaultMaxConcurrent) / 2,
 	}
-	if c.Embedded {
-		life.Revalidate = 0 // the server says at once what it has revoked
+	if tells {
+		life.Revalidate = 0
 	}
 	if c.Cache == nil {
 		return life
@@ -332,7 +334,7 @@ func (c *Config) life() cache.Life {
 	if c.Cache.NegativeTTL != nil {
 		life.NegativeTTL = time.Duration(*c.Cache.NegativeTTL)
 	}
-	if c.Cache.Revalidate != nil && !c.Embedded {
+	if c.Cache.Revalidate != nil && !tells {
 		life.Revalidate = time.Duration(*c.Cache.Revalidate)
 	}
 	if c.Cache.Stale != nil {

@@ -21,7 +21,7 @@ var errClosed = errors.New("the store is closed")
 // All methods are safe for concurrent use.
 type Store struct {
 	path        string
-	subscribers subscribers
+	subscribers store.Subscribers
 	close       func() error
 
 	// calls counts what Close has to wait for. It is raised only under mu and while closed is false.
@@ -94,7 +94,7 @@ func (s *Store) enter() (*opening, error) {
 	if s.opening == nil || s.opening.stale(time.Now()) {
 		s.opening = &opening{done: make(chan struct{})}
 		attempt := s.opening
-		s.calls.Go(func() { attempt.run(s.path, s.subscribers.notify) })
+		s.calls.Go(func() { attempt.run(s.path, s.subscribers.Notify) })
 	}
 	return s.opening, nil
 }

@@ -31,6 +31,8 @@ type StoreModule interface {
 	Store() store.Store
 	// Place names where the state lies, without secrets. Two modules with the same place have the same state.
 	Place() string
+	// Shared says whether other processes may use the same place.
+	Shared() bool
 }
 
 // App is an OAuth 2.0 authorization server inside Caddy: it issues opaque access tokens to registered clients, and
@@ -49,6 +51,7 @@ type App struct {
 	server *authserver.Server
 	state  store.Store
 	place  string
+	shared bool
 	logger *slog.Logger
 	used   atomic.Bool
 	stop   context.CancelFunc
@@ -92,7 +95,7 @@ func (a *App) Provision(ctx caddy.Context) error {
 	if !ok {
 		return fmt.Errorf("%T is not a store", module)
 	}
-	a.state, a.place = provider.Store(), provider.Place()
+	a.state, a.place, a.shared = provider.Store(), provider.Place(), provider.Shared()
 	config, err := a.config(operator.Secret)
 	if err != nil {
 		return err
@@ -210,6 +213,9 @@ func (a *App) Confirm(next introspect.Introspector) introspect.Introspector {
 
 // Identity names the issuer and the place of its state.
 func (a *App) Identity() string { return a.server.Issuer() + " " + a.place }
+
+// Shared says whether other processes use the same state.
+func (a *App) Shared() bool { return a.shared }
 
 // OnRevocation calls notify for every token that stops being active.
 func (a *App) OnRevocation(notify func(introspect.Digest)) (cancel func()) {

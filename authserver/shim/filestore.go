@@ -77,6 +77,9 @@ func (f *FileStore) Store() store.Store { return f.shared }
 // Place names the file.
 func (f *FileStore) Place() string { return "file " + f.path }
 
+// Shared is false: one process has the file open.
+func (*FileStore) Shared() bool { return false }
+
 // Interface guards
 var (
 	_ caddy.Provisioner  = (*FileStore)(nil)

@@ -113,7 +113,8 @@ type Store interface {
 
 	// Subscribe calls notify for every revocation and rotation that took effect in this process, after it is durable
 	// and before the call that caused it returns, so that whoever was told of a success knows that it is seen
-	// everywhere in the process. notify must not block and must not call the store. The returned function ends it.
+	// everywhere in the process. A store that several processes share tells of those of the others, too, when it hears of
+	// them. notify must not block and must not call the store. The returned function ends it.
 	Subscribe(notify func(Revocation)) (cancel func())
 
 	// Close releases what the store holds. It waits for calls under way; later calls return ErrUnavailable.

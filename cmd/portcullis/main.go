@@ -6,6 +6,7 @@ import (
 	_ "github.com/caddyserver/caddy/v2/modules/standard"
 
 	_ "github.com/portcullis-gateway/portcullis"
+	_ "github.com/portcullis-gateway/portcullis/authserver/postgres"
 )
 
 func main() {

@@ -7,7 +7,10 @@ import (
 	"regexp"
 	"strings"
 
+	"go.uber.org/zap"
+
 	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 )
 
 // placeholder is one whole placeholder of a kind that is resolved in a secret.
@@ -44,3 +47,15 @@ func Secret(text string) (string, error) {
 
 // IsPlaceholder says whether a secret stands elsewhere, so that the configuration does not show it.
 func IsPlaceholder(text string) bool { return placeholder.MatchString(text) }
+
+// WarnOfLiteral tells the operator of a secret on the current line of a Caddyfile that Caddy would show in its
+// configuration.
+func WarnOfLiteral(d *caddyfile.Dispenser) {
+	caddy.Log().Named("caddyfile").Warn(
+		"Caddy shows a literal secret to whoever reaches its configuration or its debug log: "+
+			"use {env.NAME} or {file./absolute/path}",
+		zap.String("file", d.File()), zap.Int("line", d.Line()))
+}
+
+// Replaced is a secret with a text in the place of each placeholder.
+func Replaced(secret, text string) string { return placeholder.ReplaceAllLiteralString(secret, text) }
