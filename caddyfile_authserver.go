@@ -42,15 +42,12 @@ func parseAuthorizationServer(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandl
 var (
 	laterServerOptions = map[string]bool{
 		"resource": true, "user": true, "scope": true, "refresh_token_ttl": true, "code_ttl": true,
-		"session_ttl": true, "legacy": true, "assertion_issuer": true, "registration": true, "branding": true,
+		"session_ttl": true, "legacy": true, "registration": true, "branding": true,
 	}
 	laterClientOptions = map[string]bool{
-		"redirect_uris": true, "audiences": true, "jwks": true, "trusted": true,
+		"redirect_uris": true, "audiences": true, "trusted": true,
 	}
-	laterGrants = []string{
-		"authorization_code", "refresh_token", "password", "implicit", "urn:ietf:params:oauth:grant-type:jwt-bearer",
-	}
-	laterServerClientAuth = []string{"client_secret_post", "client_secret_jwt", "private_key_jwt", "none"}
+	laterGrants = []string{"authorization_code", "refresh_token", "password", "implicit"}
 )
 
 // parseAuthorizationServerOption parses the global option. Syntax:
@@ -58,13 +55,19 @@ var (
 //	authorization_server {
 //		issuer <url>
 //		store  file <path> | postgres <dsn>
-//		client <client_id> <secret or hash> {
-//			grants         client_credentials
+//		client <client_id> [<secret or hash>] {
+//			grants         client_credentials urn:ietf:params:oauth:grant-type:jwt-bearer
 //			scopes         <scope>...
 //			default_scopes <scope>...
-//			auth           client_secret_basic
+//			auth           client_secret_basic|client_secret_post|client_secret_jwt|private_key_jwt|none
+//			jwks           <file>|<url>
 //			introspect
 //			name           <text>
+//		}
+//		assertion_issuer <iss> {
+//			jwks     <file>|<url>
+//			subjects <sub>...
+//			scopes   <scope>...
 //		}
 //		access_token_ttl <duration>
 //	}
@@ -79,7 +82,7 @@ func parseAuthorizationServerOption(d *caddyfile.Dispenser, existing any) (any, 
 	app := new(shim.App)
 	seen := make(once)
 	for nesting := d.Nesting(); d.NextBlock(nesting); {
-		if err := seen.check(d, "client"); err != nil {
+		if err := seen.check(d, "client", "assertion_issuer"); err != nil {
 			return nil, err
 		}
 		if err := parseServerOption(d, app); err != nil {
@@ -107,6 +110,8 @@ func parseServerOption(d *caddyfile.Dispenser, app *shim.App) error {
 		return parseStore(d, app)
 	case "client":
 		return parseClient(d, app)
+	case "assertion_issuer":
+		return parseAssertionIssuer(d, app)
 	case "access_token_ttl":
 		return parsePositive(d, &app.AccessTokenTTL)
 	}
@@ -145,8 +150,13 @@ func parseStore(d *caddyfile.Dispenser, app *shim.App) error {
 
 func parseClient(d *caddyfile.Dispenser, app *shim.App) error {
 	var client shim.Client
-	if !d.AllArgs(&client.ID, &client.Secret) || client.ID == "" || client.Secret == "" {
-		return d.Err("'client' takes an id and a secret or its hash: client <client_id> <secret or hash>")
+	arguments := d.RemainingArgs()
+	if len(arguments) == 0 || len(arguments) > 2 || slices.Contains(arguments, "") {
+		return d.Err("'client' takes an id and a secret or its hash: client <client_id> [<secret or hash>]")
+	}
+	client.ID = arguments[0]
+	if len(arguments) == 2 {
+		client.Secret = arguments[1]
 	}
 	if slices.ContainsFunc(app.Client, func(other shim.Client) bool { return other.ID == client.ID }) {
 		return d.Errf("client '%s' is already specified", client.ID)
@@ -174,8 +184,8 @@ func parseClientOption(d *caddyfile.Dispenser, client *shim.Client) error {
 			switch {
 			case slices.Contains(laterGrants, grant):
 				return d.Errf("the grant '%s' is not in this build of Portcullis", grant)
-			case grant != authserver.GrantClientCredentials:
-				return d.Errf("bad grants value '%s': must be %s", grant, authserver.GrantClientCredentials)
+			case grant != authserver.GrantClientCredentials && grant != authserver.GrantJWTBearer:
+				return d.Errf("bad grants value '%s': must be %s or %s", grant, authserver.GrantClientCredentials, authserver.GrantJWTBearer)
 			}
 		}
 		return nil
@@ -184,21 +194,48 @@ func parseClientOption(d *caddyfile.Dispenser, client *shim.Client) error {
 	case "default_scopes":
 		return parseList(d, &client.DefaultScopes, bearer.CheckScope)
 	case "auth":
-		var method string
-		if err := parseText(d, &method); err != nil {
-			return err
-		}
-		switch {
-		case slices.Contains(laterServerClientAuth, method):
-			return d.Errf("'auth %s' is not in this build of Portcullis", method)
-		case method != "client_secret_basic":
-			return d.Errf("bad auth value '%s': must be client_secret_basic", method)
-		}
-		return nil
+		return parseChoice(d, &client.Auth, authserver.ClientAuthMethods...)
+	case "jwks":
+		return parseText(d, &client.JWKS)
 	case "introspect":
 		return parseFlag(d, &client.Introspect)
 	case "name":
 		return parseText(d, &client.Name)
 	}
 	return unrecognized(d, laterClientOptions)
+}
+
+func parseAssertionIssuer(d *caddyfile.Dispenser, app *shim.App) error {
+	var issuer shim.AssertionIssuer
+	if err := parseText(d, &issuer.Issuer); err != nil {
+		return err
+	}
+	if slices.ContainsFunc(app.AssertionIssuer, func(other shim.AssertionIssuer) bool { return other.Issuer == issuer.Issuer }) {
+		return d.Errf("assertion_issuer '%s' is already specified", issuer.Issuer)
+	}
+	seen := make(once)
+	for nesting := d.Nesting(); d.NextBlock(nesting); {
+		if err := seen.check(d); err != nil {
+			return err
+		}
+		var err error
+		switch d.Val() {
+		case "jwks":
+			err = parseText(d, &issuer.JWKS)
+		case "subjects":
+			err = parseList(d, &issuer.Subjects, nil)
+		case "scopes":
+			err = parseList(d, &issuer.Scopes, bearer.CheckScope)
+		default:
+			err = unrecognized(d, nil)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	if issuer.JWKS == "" {
+		return d.Errf("assertion_issuer '%s' needs 'jwks <file>|<url>'", issuer.Issuer)
+	}
+	app.AssertionIssuer = append(app.AssertionIssuer, issuer)
+	return nil
 }

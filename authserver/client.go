@@ -9,14 +9,22 @@ import (
 	"github.com/portcullis-gateway/portcullis/bearer"
 )
 
-// GrantClientCredentials is the grant of RFC 6749 section 4.4.
-const GrantClientCredentials = "client_credentials"
+// GrantClientCredentials is the grant of RFC 6749 section 4.4, and GrantJWTBearer that of RFC 7523 section 2.1.
+const (
+	GrantClientCredentials = "client_credentials"
+	GrantJWTBearer         = "urn:ietf:params:oauth:grant-type:jwt-bearer"
+)
 
 // Client is a registered client (RFC 6749 section 2).
 type Client struct {
 	ID string
 	// Secret authenticates the client: the secret itself, or its argon2id or bcrypt hash.
 	Secret *Secret
+	// Auth is how the client has to authenticate, one of ClientAuthMethods. Default: AuthSecretBasic or AuthSecretPost with a
+	// Secret, AuthPrivateKeyJWT with Keys.
+	Auth string
+	// Keys are the public keys of a client that authenticates by AuthPrivateKeyJWT.
+	Keys *KeySet
 	// Name is for people.
 	Name string
 	// Grants are the grant types that the client may use.
@@ -35,11 +43,14 @@ func (c *Client) check() error {
 		return errors.New("needs an id")
 	case !isVisible(c.ID):
 		return errors.New("the id must be printable ASCII (RFC 6749 appendix A.1)")
-	case c.Secret == nil:
-		return errors.New("needs a secret")
+	}
+	if err := c.checkAuth(); err != nil {
+		return err
 	}
 	for _, grant := range c.Grants {
-		if grant != GrantClientCredentials {
+		switch grant {
+		case GrantClientCredentials, GrantJWTBearer:
+		default:
 			return fmt.Errorf("grant %q is not supported", grant)
 		}
 	}

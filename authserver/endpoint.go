@@ -1,7 +1,6 @@
 package authserver
 
 import (
-	"context"
 	"encoding/base64"
 	"encoding/json"
 	"errors"
@@ -21,8 +20,8 @@ type oauthError struct {
 	status      int
 	code        string
 	description string
-	// challenge says that the request used the Authorization header, so that the refusal has to name its scheme.
-	challenge bool
+	// challenge is the WWW-Authenticate header, which a request that used the Authorization header is answered with.
+	challenge string
 }
 
 func (e *oauthError) Error() string { return e.code + ": " + e.description }
@@ -41,8 +40,8 @@ func (s *Server) writeError(w http.ResponseWriter, r *http.Request, err error) {
 		w.Header().Set("Retry-After", "1")
 		refusal = &oauthError{status: http.StatusServiceUnavailable, code: "temporarily_unavailable", description: "try again later"}
 	}
-	if refusal.challenge {
-		w.Header().Set("WWW-Authenticate", `Basic realm="authorization server"`)
+	if refusal.challenge != "" {
+		w.Header().Set("WWW-Authenticate", refusal.challenge)
 	}
 	writeJSON(w, refusal.status, map[string]any{"error": refusal.code, "error_description": refusal.description})
 }
@@ -89,60 +88,6 @@ func readForm(w http.ResponseWriter, r *http.Request) (map[string]string, error)
 		}
 	}
 	return form, nil
-}
-
-// authenticate finds out which client is asking (RFC 6749 section 2.3.1). Credentials in the body or a query are not
-// taken; an assertion or a second set of credentials is an error.
-func (s *Server) authenticate(r *http.Request, form map[string]string) (*Client, error) {
-	lines := r.Header["Authorization"]
-	_, hasSecret := form["client_secret"]
-	_, hasAssertion := form["client_assertion"]
-	switch {
-	case len(lines) > 1 || len(lines) == 1 && (hasSecret || hasAssertion):
-		return nil, refuse(http.StatusBadRequest, "invalid_request", "more than one client authentication")
-	case len(lines) == 0:
-		return nil, refuse(http.StatusUnauthorized, "invalid_client", "the client must authenticate by client_secret_basic")
-	}
-	failure := &oauthError{http.StatusUnauthorized, "invalid_client", "client authentication failed", true}
-	candidates, ok := basicCredentials(lines[0])
-	if !ok {
-		return nil, failure
-	}
-	client, err := s.find(r.Context(), candidates)
-	if err != nil {
-		return nil, err
-	}
-	if client == nil {
-		return nil, failure
-	}
-	if id, ok := form["client_id"]; ok && id != client.ID {
-		return nil, refuse(http.StatusBadRequest, "invalid_request", "client_id differs from the client that authenticated")
-	}
-	return client, nil
-}
-
-// find returns the client that one of the credentials belongs to, or nil.
-func (s *Server) find(ctx context.Context, candidates [][2]string) (*Client, error) {
-	for _, credentials := range candidates {
-		client := s.clients[credentials[0]]
-		if client == nil {
-			client = s.decoy
-		}
-		matches, err := client.Secret.matches(ctx, credentials[1])
-		if err != nil {
-			return nil, err
-		}
-		if matches {
-			return client, nil
-		}
-		if s.decoy.Secret.slow && !client.Secret.slow {
-			// A quick refusal would tell that this client exists, among others that take their time.
-			if _, err := s.decoy.Secret.matches(ctx, credentials[1]); err != nil {
-				return nil, err
-			}
-		}
-	}
-	return nil, nil
 }
 
 // basicCredentials reads HTTP Basic credentials: form-decoded as RFC 6749 section 2.3.1 demands, then, where that is

@@ -11,7 +11,8 @@ import (
 	"github.com/portcullis-gateway/portcullis/introspect"
 )
 
-// serveIntrospection is the introspection endpoint (RFC 7662 section 2), open to clients that may introspect.
+// serveIntrospection is the introspection endpoint (RFC 7662 section 2), open to clients that may introspect, and to bearers of an access token
+// with the scope `introspection`.
 func (s *Server) serveIntrospection(w http.ResponseWriter, r *http.Request) {
 	members, err := s.answer(w, r)
 	if err != nil {
@@ -26,35 +27,30 @@ func (s *Server) answer(w http.ResponseWriter, r *http.Request) (map[string]any,
 	if err != nil {
 		return nil, err
 	}
-	caller, err := s.authenticate(r, form)
+	credential, err := s.admitIntrospection(r, form)
 	if err != nil {
 		return nil, err
 	}
-	if !caller.MayIntrospect {
-		return nil, refuse(http.StatusForbidden, "unauthorized_client", "the client may not introspect tokens")
-	}
-	token := form["token"]
-	if token == "" {
+	switch token := form["token"]; token {
+	case "":
 		return nil, refuse(http.StatusBadRequest, "invalid_request", "token is missing")
+	case credential:
+		// A token that lets somebody ask vouches for others, not for itself.
+		return inactive(), nil
+	default:
+		return s.members(r.Context(), introspect.NewToken(token))
 	}
-	return s.members(r.Context(), introspect.NewToken(token))
 }
 
 // members says what the server knows of a token (RFC 7662 section 2.2). Of a token that is unknown, expired, revoked,
 // or no access token, nobody learns which of these it is.
 func (s *Server) members(ctx context.Context, token introspect.Token) (map[string]any, error) {
-	inactive := map[string]any{"active": false}
-	if !strings.HasPrefix(token.Value(), accessPrefix) {
-		return inactive, nil
-	}
-	record, err := s.store.Token(ctx, token.Digest())
-	switch {
-	case errors.Is(err, store.ErrNotFound):
-		return inactive, nil
-	case err != nil:
+	record, err := s.activeToken(ctx, token)
+	if err != nil {
 		return nil, err
-	case record.Kind != store.Access, record.Revoked, !s.now().Before(record.ExpiresAt), s.clients[record.ClientID] == nil:
-		return inactive, nil
+	}
+	if record == nil {
+		return inactive(), nil
 	}
 	members := map[string]any{
 		"active":     true,
@@ -79,6 +75,25 @@ func (s *Server) members(ctx context.Context, token introspect.Token) (map[strin
 		members["aud"] = record.Audience
 	}
 	return members, nil
+}
+
+func inactive() map[string]any { return map[string]any{"active": false} }
+
+// activeToken returns the record of an access token that is active, or nil.
+func (s *Server) activeToken(ctx context.Context, token introspect.Token) (*store.Token, error) {
+	if !strings.HasPrefix(token.Value(), accessPrefix) {
+		return nil, nil
+	}
+	record, err := s.store.Token(ctx, token.Digest())
+	switch {
+	case errors.Is(err, store.ErrNotFound):
+		return nil, nil
+	case err != nil:
+		return nil, err
+	case record.Kind != store.Access, record.Revoked, !s.now().Before(record.ExpiresAt), s.clients[record.ClientID] == nil:
+		return nil, nil
+	}
+	return &record, nil
 }
 
 // Introspect answers in the same process what the introspection endpoint answers over HTTP. The only fault that it

@@ -14,19 +14,17 @@ func (s *Server) serveMetadata(w http.ResponseWriter, r *http.Request) {
 		w.WriteHeader(http.StatusMethodNotAllowed)
 		return
 	}
-	methods := []string{"client_secret_basic"}
 	header.Set("Cache-Control", "public, max-age=3600")
 	header.Set("Content-Type", "application/json")
-	_ = json.NewEncoder(w).Encode(map[string]any{ // the client hung up
+	members := map[string]any{
 		"issuer":                 s.issuer,
 		"token_endpoint":         s.url(tokenPath),
 		"introspection_endpoint": s.url(introspectionPath),
 		"revocation_endpoint":    s.url(revocationPath),
-		"grant_types_supported":  []string{GrantClientCredentials},
+		"grant_types_supported":  s.grants(),
 		// Required by section 2, though there is no authorization endpoint to send a response type to.
-		"response_types_supported":                      []string{},
-		"token_endpoint_auth_methods_supported":         methods,
-		"introspection_endpoint_auth_methods_supported": methods,
-		"revocation_endpoint_auth_methods_supported":    methods,
-	})
+		"response_types_supported": []string{},
+	}
+	s.describeClientAuth(members)
+	_ = json.NewEncoder(w).Encode(members) // the client hung up
 }

@@ -24,7 +24,7 @@ func (s *Server) revoke(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	client, err := s.authenticate(r, form)
+	client, err := s.authenticate(r, form, revocationPath)
 	if err != nil {
 		return err
 	}

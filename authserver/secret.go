@@ -21,6 +21,8 @@ import (
 type Secret struct {
 	verify func(secret string) bool
 	slow   bool
+	// key is the secret itself, where clients sign with it.
+	key []byte
 	// known is the digest of a secret that has passed a slow check, so that a client pays for it once.
 	known atomic.Pointer[[sha256.Size]byte]
 }
@@ -48,6 +50,24 @@ func NewSecret(text string) (*Secret, error) {
 		digest := sha256.Sum256([]byte(secret))
 		return subtle.ConstantTimeCompare(digest[:], wanted[:]) == 1
 	}}, nil
+}
+
+// leastSigningSecret is the shortest secret that a client may sign with, in bytes (RFC 7518 section 3.2).
+const leastSigningSecret = 32
+
+// NewSigningSecret takes the secret of a client that signs with it, by client_secret_jwt. It cannot be a hash.
+func NewSigningSecret(text string) (*Secret, error) {
+	secret, err := NewSecret(text)
+	switch {
+	case err != nil:
+		return nil, err
+	case secret.slow:
+		return nil, errors.New("client_secret_jwt needs the secret itself, not its hash")
+	case len(text) < leastSigningSecret:
+		return nil, fmt.Errorf("client_secret_jwt needs a secret of at least %d bytes (RFC 7518 section 3.2)", leastSigningSecret)
+	}
+	secret.key = []byte(text)
+	return secret, nil
 }
 
 // slowChecks bounds the slow checks under way, each of which takes a core and megabytes for a while: strangers who try
@@ -98,7 +118,7 @@ func newDecoy(clients map[string]*Client) *Client {
 		return subtle.ConstantTimeCompare(digest[:], unguessable[:]) == 1
 	}}}
 	for _, client := range clients {
-		if client.Secret.slow {
+		if client.Secret != nil && client.Secret.slow {
 			verify := client.Secret.verify
 			decoy.Secret = &Secret{slow: true, verify: func(secret string) bool { verify(secret); return false }}
 			break

@@ -22,6 +22,8 @@ type Config struct {
 	Issuer string
 	// Clients are the registered clients.
 	Clients []Client
+	// AssertionIssuers are those whose assertions are taken for a grant (RFC 7523 section 2.1). Default: none.
+	AssertionIssuers []AssertionIssuer
 	// AccessTokenTTL is the life of an access token. Default: 15 minutes.
 	AccessTokenTTL time.Duration
 	// Logger gets what an operator should know. Default: slog.Default.
@@ -36,14 +38,17 @@ const DefaultAccessTokenTTL = 15 * time.Minute
 // Server is an authorization server over a store. It is immutable but for the store, and safe for concurrent use. It
 // does not close the store.
 type Server struct {
-	issuer         string
-	clients        map[string]*Client
-	decoy          *Client
-	accessTokenTTL time.Duration
-	store          store.Store
-	logger         *slog.Logger
-	now            func() time.Time
-	endpoints      map[string]http.HandlerFunc
+	issuer    string
+	clients   map[string]*Client
+	decoy     *Client
+	decoyKeys []any
+	// assertionIssuers are known by their names.
+	assertionIssuers map[string]*AssertionIssuer
+	accessTokenTTL   time.Duration
+	store            store.Store
+	logger           *slog.Logger
+	now              func() time.Time
+	endpoints        map[string]http.HandlerFunc
 }
 
 // The endpoints, below the issuer.
@@ -91,6 +96,12 @@ func New(config Config, state store.Store) (*Server, error) {
 		s.clients[client.ID] = &client
 	}
 	s.decoy = newDecoy(s.clients)
+	if s.decoyKeys, err = newDecoyKeys(); err != nil {
+		return nil, err
+	}
+	if err := s.addAssertionIssuers(config.AssertionIssuers); err != nil {
+		return nil, err
+	}
 
 	path := strings.TrimSuffix(issuer.EscapedPath(), "/")
 	s.endpoints = map[string]http.HandlerFunc{

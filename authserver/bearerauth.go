@@ -1,0 +1,54 @@
+package authserver
+
+import (
+	"net/http"
+	"slices"
+	"strings"
+
+	"github.com/portcullis-gateway/portcullis/bearer"
+	"github.com/portcullis-gateway/portcullis/introspect"
+)
+
+// scopeIntrospection is the scope of an access token whose bearer may ask about others.
+const scopeIntrospection = "introspection"
+
+// admitIntrospection lets those through who may ask about tokens (RFC 7662 section 2.1): clients that may introspect, and
+// bearers of a token of that scope, which it returns.
+func (s *Server) admitIntrospection(r *http.Request, form map[string]string) (credential string, err error) {
+	credential, ok := bearerToken(r)
+	if !ok || isAmbiguous(r.Header["Authorization"], form) {
+		return "", s.admitClient(r, form)
+	}
+	record, err := s.activeToken(r.Context(), introspect.NewToken(credential))
+	challenge := bearer.Challenge{Scheme: bearer.SchemeBearer, Realm: "authorization server"}
+	switch {
+	case err != nil:
+		return "", err
+	case record == nil:
+		challenge.Error = "invalid_token"
+		return "", &oauthError{http.StatusUnauthorized, challenge.Error, "the access token is not active", challenge.String()}
+	case !slices.Contains(record.Scope, scopeIntrospection):
+		challenge.Error, challenge.Scope = "insufficient_scope", []string{scopeIntrospection}
+		return "", &oauthError{http.StatusForbidden, challenge.Error, "the access token may not introspect tokens", challenge.String()}
+	}
+	return credential, nil
+}
+
+func (s *Server) admitClient(r *http.Request, form map[string]string) error {
+	client, err := s.authenticate(r, form, introspectionPath)
+	switch {
+	case err != nil:
+		return err
+	case client.Auth == AuthNone:
+		return refuse(http.StatusUnauthorized, "invalid_client", "the client must authenticate")
+	case !client.MayIntrospect:
+		return refuse(http.StatusForbidden, "unauthorized_client", "the client may not introspect tokens")
+	}
+	return nil
+}
+
+// bearerToken returns what stands behind the scheme Bearer in the first Authorization line, if it has that scheme.
+func bearerToken(r *http.Request) (token string, ok bool) {
+	scheme, token, _ := strings.Cut(r.Header.Get("Authorization"), " ")
+	return strings.Trim(token, " "), strings.EqualFold(scheme, bearer.SchemeBearer)
+}
