@@ -3,6 +3,7 @@ package portcullis
 import (
 	"encoding/json"
 	"slices"
+	"strings"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig"
@@ -41,13 +42,15 @@ func parseAuthorizationServer(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandl
 // Subdirectives of the global option that a later build has.
 var (
 	laterServerOptions = map[string]bool{
-		"resource": true, "user": true, "scope": true, "refresh_token_ttl": true, "code_ttl": true,
-		"session_ttl": true, "legacy": true, "registration": true, "branding": true,
+		"resource": true, "legacy": true, "registration": true, "branding": true,
 	}
 	laterClientOptions = map[string]bool{
-		"redirect_uris": true, "audiences": true, "trusted": true,
+		"audiences": true,
 	}
-	laterGrants = []string{"authorization_code", "refresh_token", "password", "implicit"}
+	laterGrants  = []string{"password", "implicit"}
+	serverGrants = []string{
+		authserver.GrantAuthorizationCode, authserver.GrantRefreshToken, authserver.GrantClientCredentials, authserver.GrantJWTBearer,
+	}
 )
 
 // parseAuthorizationServerOption parses the global option. Syntax:
@@ -56,7 +59,9 @@ var (
 //		issuer <url>
 //		store  file <path> | postgres <dsn>
 //		client <client_id> [<secret or hash>] {
-//			grants         client_credentials urn:ietf:params:oauth:grant-type:jwt-bearer
+//			grants         authorization_code|refresh_token|client_credentials|urn:ietf:params:oauth:grant-type:jwt-bearer...
+//			redirect_uris  <uri>...
+//			trusted
 //			scopes         <scope>...
 //			default_scopes <scope>...
 //			auth           client_secret_basic|client_secret_post|client_secret_jwt|private_key_jwt|none
@@ -69,7 +74,15 @@ var (
 //			subjects <sub>...
 //			scopes   <scope>...
 //		}
-//		access_token_ttl <duration>
+//		user <name> <password hash> {
+//			claim  <name> <value>...
+//			scopes <scope>...
+//		}
+//		scope <name> <description>
+//		access_token_ttl  <duration>
+//		refresh_token_ttl <duration>
+//		code_ttl          <duration>
+//		session_ttl       <duration>
 //	}
 func parseAuthorizationServerOption(d *caddyfile.Dispenser, existing any) (any, error) {
 	d.Next()
@@ -82,7 +95,7 @@ func parseAuthorizationServerOption(d *caddyfile.Dispenser, existing any) (any, 
 	app := new(shim.App)
 	seen := make(once)
 	for nesting := d.Nesting(); d.NextBlock(nesting); {
-		if err := seen.check(d, "client", "assertion_issuer"); err != nil {
+		if err := seen.check(d, "client", "assertion_issuer", "user", "scope"); err != nil {
 			return nil, err
 		}
 		if err := parseServerOption(d, app); err != nil {
@@ -112,8 +125,18 @@ func parseServerOption(d *caddyfile.Dispenser, app *shim.App) error {
 		return parseClient(d, app)
 	case "assertion_issuer":
 		return parseAssertionIssuer(d, app)
+	case "user":
+		return parseUser(d, app)
+	case "scope":
+		return parseScope(d, app)
 	case "access_token_ttl":
 		return parsePositive(d, &app.AccessTokenTTL)
+	case "refresh_token_ttl":
+		return parsePositive(d, &app.RefreshTokenTTL)
+	case "code_ttl":
+		return parsePositive(d, &app.CodeTTL)
+	case "session_ttl":
+		return parsePositive(d, &app.SessionTTL)
 	}
 	return unrecognized(d, laterServerOptions)
 }
@@ -184,11 +207,15 @@ func parseClientOption(d *caddyfile.Dispenser, client *shim.Client) error {
 			switch {
 			case slices.Contains(laterGrants, grant):
 				return d.Errf("the grant '%s' is not in this build of Portcullis", grant)
-			case grant != authserver.GrantClientCredentials && grant != authserver.GrantJWTBearer:
-				return d.Errf("bad grants value '%s': must be %s or %s", grant, authserver.GrantClientCredentials, authserver.GrantJWTBearer)
+			case !slices.Contains(serverGrants, grant):
+				return d.Errf("bad grants value '%s': must be %s", grant, strings.Join(serverGrants, ", "))
 			}
 		}
 		return nil
+	case "redirect_uris":
+		return parseList(d, &client.RedirectURIs, authserver.CheckRedirectURI)
+	case "trusted":
+		return parseFlag(d, &client.Trusted)
 	case "scopes":
 		return parseList(d, &client.Scopes, bearer.CheckScope)
 	case "default_scopes":
@@ -237,5 +264,66 @@ func parseAssertionIssuer(d *caddyfile.Dispenser, app *shim.App) error {
 		return d.Errf("assertion_issuer '%s' needs 'jwks <file>|<url>'", issuer.Issuer)
 	}
 	app.AssertionIssuer = append(app.AssertionIssuer, issuer)
+	return nil
+}
+
+func parseUser(d *caddyfile.Dispenser, app *shim.App) error {
+	var user shim.User
+	if !d.AllArgs(&user.Name, &user.Password) || user.Name == "" || user.Password == "" {
+		return d.Err("'user' takes a name and the hash of a password, as 'hash-password' writes it: user <name> <password hash>")
+	}
+	if slices.ContainsFunc(app.User, func(other shim.User) bool { return other.Name == user.Name }) {
+		return d.Errf("user '%s' is already specified", user.Name)
+	}
+	seen := make(once)
+	for nesting := d.Nesting(); d.NextBlock(nesting); {
+		if err := seen.check(d, "claim"); err != nil {
+			return err
+		}
+		switch d.Val() {
+		case "claim":
+			if err := parseUserClaim(d, &user); err != nil {
+				return err
+			}
+		case "scopes":
+			if err := parseList(d, &user.Scopes, bearer.CheckScope); err != nil {
+				return err
+			}
+		default:
+			return unrecognized(d, nil)
+		}
+	}
+	app.User = append(app.User, user)
+	return nil
+}
+
+func parseUserClaim(d *caddyfile.Dispenser, user *shim.User) error {
+	arguments := d.RemainingArgs()
+	if len(arguments) < 2 || arguments[0] == "" {
+		return d.ArgErr()
+	}
+	name := arguments[0]
+	if _, ok := user.Claim[name]; ok {
+		return d.Errf("claim '%s' is already specified", name)
+	}
+	if user.Claim == nil {
+		user.Claim = make(map[string][]string)
+	}
+	user.Claim[name] = arguments[1:]
+	return nil
+}
+
+func parseScope(d *caddyfile.Dispenser, app *shim.App) error {
+	var scope shim.Scope
+	if !d.AllArgs(&scope.Name, &scope.Description) || scope.Description == "" {
+		return d.Err("'scope' takes a name and a description: scope <name> <description>")
+	}
+	if err := bearer.CheckScope(scope.Name); err != nil {
+		return d.Errf("bad scope value '%s': %v", scope.Name, err)
+	}
+	if slices.ContainsFunc(app.Scope, func(other shim.Scope) bool { return other.Name == scope.Name }) {
+		return d.Errf("scope '%s' is already specified", scope.Name)
+	}
+	app.Scope = append(app.Scope, scope)
 	return nil
 }

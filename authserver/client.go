@@ -15,6 +15,9 @@ const (
 	GrantJWTBearer         = "urn:ietf:params:oauth:grant-type:jwt-bearer"
 )
 
+// grants are the grant types that the server knows.
+var grants = []string{GrantAuthorizationCode, GrantRefreshToken, GrantClientCredentials, GrantJWTBearer}
+
 // Client is a registered client (RFC 6749 section 2).
 type Client struct {
 	ID string
@@ -33,6 +36,10 @@ type Client struct {
 	Scopes []string
 	// DefaultScopes are granted where the client asks for none. Default: all of Scopes.
 	DefaultScopes []string
+	// RedirectURIs are where authorization responses may be sent.
+	RedirectURIs []string
+	// Trusted says that users are not asked whether they consent.
+	Trusted bool
 	// MayIntrospect says that the client is a protected resource that may ask about any token.
 	MayIntrospect bool
 }
@@ -47,10 +54,11 @@ func (c *Client) check() error {
 	if err := c.checkAuth(); err != nil {
 		return err
 	}
+	if c.Trusted && c.Auth == AuthNone {
+		return errors.New("a client without credentials cannot be trusted: anybody may call himself by its id")
+	}
 	for _, grant := range c.Grants {
-		switch grant {
-		case GrantClientCredentials, GrantJWTBearer:
-		default:
+		if !slices.Contains(grants, grant) {
 			return fmt.Errorf("grant %q is not supported", grant)
 		}
 	}
@@ -67,7 +75,15 @@ func (c *Client) check() error {
 	if len(c.DefaultScopes) == 0 {
 		c.DefaultScopes = c.Scopes
 	}
-	return nil
+	return c.checkRedirects()
+}
+
+// title is what users know the client by.
+func (c *Client) title() string {
+	if c.Name != "" {
+		return c.Name
+	}
+	return c.ID
 }
 
 // may tells whether the client may use a grant.

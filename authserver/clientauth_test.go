@@ -582,7 +582,7 @@ func TestK05K06H09MetadataOfClientAuthentication(t *testing.T) {
 	asymmetric := []any{"RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA"}
 	algorithms := append(append([]any{}, asymmetric...), "HS256", "HS384", "HS512")
 	_, members := newAuthServer(t).do(t, request{method: "GET", path: "/.well-known/oauth-authorization-server"})
-	assert.Equal(t, []any{"client_credentials", authserver.GrantJWTBearer}, members["grant_types_supported"])
+	assert.Equal(t, []any{"authorization_code", "refresh_token", "client_credentials", authserver.GrantJWTBearer}, members["grant_types_supported"])
 	all := []any{"client_secret_basic", "client_secret_post", "client_secret_jwt", "private_key_jwt", "none"}
 	for endpoint, methods := range map[string][]any{
 		"token_endpoint": all, "revocation_endpoint": all, "introspection_endpoint": append(append([]any{}, all[:4]...), "Bearer"),
@@ -608,7 +608,7 @@ func TestK05K06H09MetadataOfClientAuthentication(t *testing.T) {
 			assert.Equal(t, test.methods, members["token_endpoint_auth_methods_supported"])
 			assert.Equal(t, test.algorithms, members["token_endpoint_auth_signing_alg_values_supported"])
 			assert.NotContains(t, members["introspection_endpoint_auth_methods_supported"], "none")
-			assert.Equal(t, []any{"client_credentials"}, members["grant_types_supported"])
+			assert.Equal(t, []any{"authorization_code", "refresh_token", "client_credentials"}, members["grant_types_supported"])
 		})
 	}
 }

@@ -67,6 +67,11 @@ func (s *Server) members(ctx context.Context, token introspect.Token) (map[strin
 	}
 	if record.Username != "" {
 		members["username"] = record.Username
+		for name, values := range s.users[record.Username].Claims {
+			if members[name] = values; len(values) == 1 {
+				members[name] = values[0]
+			}
+		}
 	}
 	if len(record.Scope) > 0 {
 		members["scope"] = strings.Join(record.Scope, " ")
@@ -90,7 +95,7 @@ func (s *Server) activeToken(ctx context.Context, token introspect.Token) (*stor
 		return nil, nil
 	case err != nil:
 		return nil, err
-	case record.Kind != store.Access, record.Revoked, !s.now().Before(record.ExpiresAt), s.clients[record.ClientID] == nil:
+	case record.Kind != store.Access, record.Revoked, !s.now().Before(record.ExpiresAt), !s.knows(record.ClientID, record.Username):
 		return nil, nil
 	}
 	return &record, nil
@@ -107,10 +112,15 @@ func (s *Server) Introspect(ctx context.Context, token introspect.Token) (*intro
 	return introspect.AnswerOf(members, askedAt)
 }
 
-// Confirm judges the answers of next, which may be remembered ones, by the clients that are registered now: a client
+// Confirm judges the answers of next, which may be remembered ones, by the clients and users that there are now: one
 // that was taken out of the configuration has no active tokens from the next request on.
 func (s *Server) Confirm(next introspect.Introspector) introspect.Introspector {
 	return confirmed{s, next}
+}
+
+// knows says whether the client of a token is registered, and its user, if it has one.
+func (s *Server) knows(clientID, username string) bool {
+	return s.clients[clientID] != nil && (username == "" || s.users[username] != nil)
 }
 
 type confirmed struct {
@@ -120,7 +130,7 @@ type confirmed struct {
 
 func (c confirmed) Introspect(ctx context.Context, token introspect.Token) (*introspect.Answer, error) {
 	answer, err := c.next.Introspect(ctx, token)
-	if err != nil || !answer.Active || c.server.clients[answer.ClientID()] != nil {
+	if err != nil || !answer.Active || c.server.knows(answer.ClientID(), answer.Username()) {
 		return answer, err
 	}
 	return answer.Inactive(), nil

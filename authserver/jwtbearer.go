@@ -126,7 +126,7 @@ func (i *AssertionIssuer) limit(scopes []string, asked bool) ([]string, error) {
 // grants are the grant types that can succeed.
 func (s *Server) grants() []string {
 	if len(s.assertionIssuers) == 0 {
-		return []string{GrantClientCredentials}
+		return []string{GrantAuthorizationCode, GrantRefreshToken, GrantClientCredentials}
 	}
-	return []string{GrantClientCredentials, GrantJWTBearer}
+	return grants
 }

@@ -18,12 +18,16 @@ func (s *Server) serveMetadata(w http.ResponseWriter, r *http.Request) {
 	header.Set("Content-Type", "application/json")
 	members := map[string]any{
 		"issuer":                 s.issuer,
+		"authorization_endpoint": s.url(authorizePath),
 		"token_endpoint":         s.url(tokenPath),
 		"introspection_endpoint": s.url(introspectionPath),
 		"revocation_endpoint":    s.url(revocationPath),
 		"grant_types_supported":  s.grants(),
-		// Required by section 2, though there is no authorization endpoint to send a response type to.
-		"response_types_supported": []string{},
+
+		"response_types_supported":                       []string{"code"},
+		"response_modes_supported":                       []string{"query", "form_post"},
+		"code_challenge_methods_supported":               []string{"S256"},
+		"authorization_response_iss_parameter_supported": true,
 	}
 	s.describeClientAuth(members)
 	_ = json.NewEncoder(w).Encode(members) // the client hung up

@@ -16,13 +16,15 @@ import (
 	"golang.org/x/crypto/bcrypt"
 )
 
-// Secret checks a client secret. It is kept as a digest, or as the hash that the operator gave. It is safe for
+// Secret checks a client secret or a password. It is kept as a digest, or as the hash that the operator gave. It is safe for
 // concurrent use.
 type Secret struct {
 	verify func(secret string) bool
 	slow   bool
 	// key is the secret itself, where clients sign with it.
 	key []byte
+	// version changes with the hash.
+	version string
 	// known is the digest of a secret that has passed a slow check, so that a client pays for it once.
 	known atomic.Pointer[[sha256.Size]byte]
 }
@@ -37,13 +39,13 @@ func NewSecret(text string) (*Secret, error) {
 		if err != nil {
 			return nil, fmt.Errorf("argon2id hash: %w", err)
 		}
-		return &Secret{verify: hash.verify, slow: true}, nil
+		return &Secret{verify: hash.verify, slow: true, version: versionOf(text)}, nil
 	case strings.HasPrefix(text, "$2"):
 		if _, err := bcrypt.Cost([]byte(text)); err != nil {
 			return nil, errors.New("the secret begins like a bcrypt hash and is none")
 		}
 		verify := func(secret string) bool { return bcrypt.CompareHashAndPassword([]byte(text), []byte(secret)) == nil }
-		return &Secret{verify: verify, slow: true}, nil
+		return &Secret{verify: verify, slow: true, version: versionOf(text)}, nil
 	}
 	wanted := sha256.Sum256([]byte(text))
 	return &Secret{verify: func(secret string) bool {
@@ -70,6 +72,12 @@ func NewSigningSecret(text string) (*Secret, error) {
 	return secret, nil
 }
 
+// versionOf tells one hash from another, and nothing else about it: a hash is salted.
+func versionOf(hash string) string {
+	digest := sha256.Sum256([]byte(hash))
+	return base64.RawURLEncoding.EncodeToString(digest[:16])
+}
+
 // slowChecks bounds the slow checks under way, each of which takes a core and megabytes for a while: strangers who try
 // secrets get half of the machine at most, and the gateway the rest. slowWaiting bounds who waits for one.
 var (
@@ -80,7 +88,7 @@ var (
 const maxSlowWaiting = 64
 
 // errBusy means that too many secrets are being checked.
-var errBusy = errors.New("too many client secrets are being checked")
+var errBusy = errors.New("too many secrets are being checked")
 
 // matches says whether a secret is the right one, in a time that does not tell how much of it is. It returns an error
 // if the context ends before the check could begin, or too many others wait.
@@ -92,6 +100,15 @@ func (s *Secret) matches(ctx context.Context, secret string) (bool, error) {
 	if known := s.known.Load(); known != nil && subtle.ConstantTimeCompare(digest[:], known[:]) == 1 {
 		return true, nil
 	}
+	matches, err := s.verifySlowly(ctx, secret)
+	if matches {
+		s.known.Store(&digest)
+	}
+	return matches, err
+}
+
+// verifySlowly checks a secret as one of few at a time, and remembers nothing of it.
+func (s *Secret) verifySlowly(ctx context.Context, secret string) (bool, error) {
 	defer slowWaiting.Add(-1)
 	if slowWaiting.Add(1) > maxSlowWaiting {
 		return false, errBusy
@@ -102,11 +119,7 @@ func (s *Secret) matches(ctx context.Context, secret string) (bool, error) {
 		return false, ctx.Err()
 	}
 	defer func() { <-slowChecks }()
-	if !s.verify(secret) {
-		return false, nil
-	}
-	s.known.Store(&digest)
-	return true, nil
+	return s.verify(secret), nil
 }
 
 // newDecoy returns a client for those who name one that does not exist: checking its secret takes as long as checking

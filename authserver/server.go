@@ -24,27 +24,57 @@ type Config struct {
 	Clients []Client
 	// AssertionIssuers are those whose assertions are taken for a grant (RFC 7523 section 2.1). Default: none.
 	AssertionIssuers []AssertionIssuer
+	// Users are the people who can sign in.
+	Users []User
+	// Scopes says in words what a scope allows, by its name.
+	Scopes map[string]string
 	// AccessTokenTTL is the life of an access token. Default: 15 minutes.
 	AccessTokenTTL time.Duration
+	// RefreshTokenTTL is how long after an authorization its tokens can be refreshed. Default: 30 days.
+	RefreshTokenTTL time.Duration
+	// CodeTTL is the life of an authorization code, at most 10 minutes. Default: 60 seconds.
+	CodeTTL time.Duration
+	// SessionTTL is how long a user stays signed in. Default: 8 hours.
+	SessionTTL time.Duration
+	// ClientAddress says who sent a request. Default: the address of the peer.
+	ClientAddress func(*http.Request) string
 	// Logger gets what an operator should know. Default: slog.Default.
 	Logger *slog.Logger
 	// Now is the clock. Default: time.Now.
 	Now func() time.Time
 }
 
-// DefaultAccessTokenTTL is the life of an access token where nobody says otherwise.
-const DefaultAccessTokenTTL = 15 * time.Minute
+// The times where nobody says otherwise.
+const (
+	DefaultAccessTokenTTL  = 15 * time.Minute
+	DefaultRefreshTokenTTL = 30 * 24 * time.Hour
+	DefaultCodeTTL         = time.Minute
+	DefaultSessionTTL      = 8 * time.Hour
+)
 
-// Server is an authorization server over a store. It is immutable but for the store, and safe for concurrent use. It
+// maxCodeTTL is from RFC 6749 section 4.1.2.
+const maxCodeTTL = 10 * time.Minute
+
+// Server is an authorization server over a store. It is immutable but for the store and what it knows of failed sign-ins, and safe for concurrent use. It
 // does not close the store.
 type Server struct {
-	issuer    string
-	clients   map[string]*Client
-	decoy     *Client
-	decoyKeys []any
+	issuer     string
+	origin     string
+	cookieName string
+	clients    map[string]*Client
+	decoy      *Client
+	decoyKeys  []any
 	// assertionIssuers are known by their names.
 	assertionIssuers map[string]*AssertionIssuer
+	users            map[string]*User
+	passwords        []*Secret // of all users, one of which stands in for that of a name that nobody has
+	scopes           map[string]string
 	accessTokenTTL   time.Duration
+	refreshTokenTTL  time.Duration
+	codeTTL          time.Duration
+	sessionTTL       time.Duration
+	throttle         *throttle
+	clientAddress    func(*http.Request) string
 	store            store.Store
 	logger           *slog.Logger
 	now              func() time.Time
@@ -53,6 +83,9 @@ type Server struct {
 
 // The endpoints, below the issuer.
 const (
+	authorizePath     = "/oauth2/authorize"
+	loginPath         = "/oauth2/login"
+	consentPath       = "/oauth2/consent"
 	tokenPath         = "/oauth2/token"
 	introspectionPath = "/oauth2/introspect"
 	revocationPath    = "/oauth2/revoke"
@@ -66,18 +99,22 @@ func New(config Config, state store.Store) (*Server, error) {
 		return nil, fmt.Errorf("issuer %q: %w", config.Issuer, err)
 	}
 	s := &Server{
-		issuer:         config.Issuer,
-		clients:        make(map[string]*Client),
-		accessTokenTTL: config.AccessTokenTTL,
-		store:          state,
-		logger:         config.Logger,
-		now:            config.Now,
+		issuer:        config.Issuer,
+		origin:        originOf(issuer),
+		cookieName:    cookieName(issuer),
+		clients:       make(map[string]*Client),
+		users:         make(map[string]*User),
+		scopes:        config.Scopes,
+		clientAddress: config.ClientAddress,
+		store:         state,
+		logger:        config.Logger,
+		now:           config.Now,
 	}
-	if s.accessTokenTTL < 0 {
-		return nil, errors.New("access_token_ttl must be positive")
+	if err := s.setTimes(config); err != nil {
+		return nil, err
 	}
-	if s.accessTokenTTL == 0 {
-		s.accessTokenTTL = DefaultAccessTokenTTL
+	if s.clientAddress == nil {
+		s.clientAddress = remoteAddress
 	}
 	if s.logger == nil {
 		s.logger = slog.Default()
@@ -102,9 +139,16 @@ func New(config Config, state store.Store) (*Server, error) {
 	if err := s.addAssertionIssuers(config.AssertionIssuers); err != nil {
 		return nil, err
 	}
+	if err := s.registerUsers(config.Users); err != nil {
+		return nil, err
+	}
+	s.throttle = newThrottle(s.now)
 
 	path := strings.TrimSuffix(issuer.EscapedPath(), "/")
 	s.endpoints = map[string]http.HandlerFunc{
+		path + authorizePath:     s.serveAuthorize,
+		path + loginPath:         s.serveLogin,
+		path + consentPath:       s.serveConsent,
 		path + tokenPath:         s.serveToken,
 		path + introspectionPath: s.serveIntrospection,
 		path + revocationPath:    s.serveRevocation,
@@ -112,6 +156,30 @@ func New(config Config, state store.Store) (*Server, error) {
 		metadataPath + path: s.serveMetadata,
 	}
 	return s, nil
+}
+
+func (s *Server) setTimes(config Config) error {
+	for _, one := range []struct {
+		name          string
+		given, preset time.Duration
+		into          *time.Duration
+	}{
+		{"access_token_ttl", config.AccessTokenTTL, DefaultAccessTokenTTL, &s.accessTokenTTL},
+		{"refresh_token_ttl", config.RefreshTokenTTL, DefaultRefreshTokenTTL, &s.refreshTokenTTL},
+		{"code_ttl", config.CodeTTL, DefaultCodeTTL, &s.codeTTL},
+		{"session_ttl", config.SessionTTL, DefaultSessionTTL, &s.sessionTTL},
+	} {
+		if one.given < 0 {
+			return fmt.Errorf("%s must be positive", one.name)
+		}
+		if *one.into = one.given; one.given == 0 {
+			*one.into = one.preset
+		}
+	}
+	if s.codeTTL > maxCodeTTL {
+		return errors.New("code_ttl must be at most 10m (RFC 6749 section 4.1.2)")
+	}
+	return nil
 }
 
 func checkIssuer(text string) (*url.URL, error) {

@@ -42,18 +42,25 @@ func (s *Server) exchange(w http.ResponseWriter, r *http.Request) (map[string]an
 	if err != nil {
 		return nil, err
 	}
-	switch grant := form["grant_type"]; {
+	grant := form["grant_type"]
+	switch {
 	case grant == "":
 		return nil, refuse(http.StatusBadRequest, "invalid_request", "grant_type is missing")
 	case !slices.Contains(s.grants(), grant):
-		return nil, refuse(http.StatusBadRequest, "unsupported_grant_type", "the server does not support this grant")
+		return nil, refuse(http.StatusBadRequest, "unsupported_grant_type", "grant_type must be one of "+strings.Join(s.grants(), ", "))
 	case !client.may(grant):
 		return nil, refuse(http.StatusBadRequest, "unauthorized_client", "the client may not use this grant")
 	case form["resource"] != "":
 		// RFC 8707 section 2: a token for an audience that nobody configured must not pass for one that was asked for.
 		return nil, refuse(http.StatusBadRequest, "invalid_target", "the server issues no tokens for particular resources")
 	}
-	scope, err := client.grant(strings.FieldsFunc(form["scope"], func(c rune) bool { return c == ' ' }))
+	switch grant {
+	case GrantAuthorizationCode:
+		return s.exchangeCode(r.Context(), client, form)
+	case GrantRefreshToken:
+		return s.refresh(r.Context(), client, form)
+	}
+	scope, err := client.grant(splitScope(form["scope"]))
 	if err != nil {
 		return nil, refuse(http.StatusBadRequest, "invalid_scope", err.Error())
 	}

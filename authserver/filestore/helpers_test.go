@@ -37,6 +37,10 @@ func token(name string) store.Token {
 	}
 }
 
+func session(name string) store.Session {
+	return store.Session{Digest: introspect.DigestOf(name), Subject: "zoë", ExpiresAt: time.Unix(5_000, 0).UTC()}
+}
+
 // edit changes the file behind the back of the store that created it.
 func edit(t *testing.T, path string, change func(*bolt.Tx) error) {
 	t.Helper()

@@ -113,8 +113,8 @@ func TestRefusedFiles(t *testing.T) {
 		want    string
 	}{
 		"written by a newer version": {func(t *testing.T, path string) {
-			edit(t, path, func(tx *bolt.Tx) error { return tx.Bucket(metaBucket).Put(versionKey, []byte("2")) })
-		}, "schema version 2 and this program knows 1"},
+			edit(t, path, func(tx *bolt.Tx) error { return tx.Bucket(metaBucket).Put(versionKey, []byte("3")) })
+		}, "schema version 3 and this program knows 2"},
 		"a version that is none": {func(t *testing.T, path string) {
 			edit(t, path, func(tx *bolt.Tx) error { return tx.Bucket(metaBucket).Put(versionKey, []byte("x")) })
 		}, "another program"},
@@ -145,6 +145,26 @@ func TestRefusedFiles(t *testing.T) {
 			require.Equal(t, before, after, "the file was changed")
 		})
 	}
+}
+
+func TestAFileOfVersionOneGetsRoomForSessions(t *testing.T) {
+	path, ctx := pathOf(t), t.Context()
+	edit(t, path, func(tx *bolt.Tx) error {
+		require.NoError(t, tx.DeleteBucket(sessionsBucket))
+		return tx.Bucket(metaBucket).Put(versionKey, []byte("1"))
+	})
+	for range 2 {
+		s := openAt(t, path)
+		_, err := s.Token(ctx, token("a").Digest)
+		require.NoError(t, err, "what was there stays")
+		_, err = s.Session(ctx, session("none").Digest)
+		require.ErrorIs(t, err, store.ErrNotFound)
+		require.NoError(t, s.Close())
+	}
+	view(t, path, func(tx *bolt.Tx) error {
+		require.Equal(t, "2", string(tx.Bucket(metaBucket).Get(versionKey)), "an earlier program does not write to it")
+		return nil
+	})
 }
 
 // To read a page that was cut off would end the process, not the call.

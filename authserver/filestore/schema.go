@@ -8,8 +8,8 @@ import (
 	bolt "go.etcd.io/bbolt"
 )
 
-// version is the schema that this package reads and writes.
-const version = 1
+// version is the schema that this package reads and writes. A file of version 1 has no sessions, and gets room for them.
+const version = 2
 
 var (
 	// metaBucket holds the schema version, in decimal.
@@ -22,6 +22,8 @@ var (
 	codesBucket = []byte("codes")
 	// onceBucket holds the instant until which a value is kept by the digest of the value.
 	onceBucket = []byte("once")
+	// sessionsBucket holds sessions as JSON by their digests.
+	sessionsBucket = []byte("sessions")
 	// expiryBucket says what is to be removed when; see due.
 	expiryBucket = []byte("expiry")
 
@@ -30,20 +32,19 @@ var (
 
 var errForeign = errors.New("the file belongs to another program, use another one")
 
-// prepare makes sure that the file has the schema of this package. It writes to a fresh file only.
+// prepare makes sure that the file has the schema of this package. It writes to a fresh file and to one of an earlier
+// version only.
 func prepare(db *bolt.DB) error {
-	fresh := false
-	if err := db.View(func(tx *bolt.Tx) error {
-		first, _ := tx.Cursor().First()
-		fresh = first == nil
-		if fresh {
-			return nil
+	found := 0 // fresh
+	if err := db.View(func(tx *bolt.Tx) (err error) {
+		if first, _ := tx.Cursor().First(); first != nil {
+			found, err = readVersion(tx)
 		}
-		return checkVersion(tx)
+		return err
 	}); err != nil {
 		return fmt.Errorf("reading the schema: %w", err)
 	}
-	if !fresh {
+	if found == version {
 		return nil
 	}
 	if err := db.Update(create); err != nil {
@@ -52,27 +53,30 @@ func prepare(db *bolt.DB) error {
 	return nil
 }
 
-func checkVersion(tx *bolt.Tx) error {
+func readVersion(tx *bolt.Tx) (int, error) {
 	meta := tx.Bucket(metaBucket)
 	if meta == nil {
-		return errForeign
+		return 0, errForeign
 	}
 	text := string(meta.Get(versionKey))
 	found, err := strconv.Atoi(text)
 	switch {
 	case err != nil || found < 1:
-		return fmt.Errorf("%w: schema version %q", errForeign, text)
+		return 0, fmt.Errorf("%w: schema version %q", errForeign, text)
 	case found > version:
-		return fmt.Errorf("the file has schema version %d and this program knows %d; "+
+		return 0, fmt.Errorf("the file has schema version %d and this program knows %d; "+
 			"use a newer version of it or another file", found, version)
 	default:
-		return nil
+		return found, nil
 	}
 }
 
+// create makes the buckets that are missing.
 func create(tx *bolt.Tx) error {
-	for _, name := range [][]byte{metaBucket, tokensBucket, familiesBucket, codesBucket, onceBucket, expiryBucket} {
-		if _, err := tx.CreateBucket(name); err != nil {
+	for _, name := range [][]byte{
+		metaBucket, tokensBucket, familiesBucket, codesBucket, onceBucket, sessionsBucket, expiryBucket,
+	} {
+		if _, err := tx.CreateBucketIfNotExists(name); err != nil {
 			return fmt.Errorf("creating bucket %s: %w", name, err)
 		}
 	}

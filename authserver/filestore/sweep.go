@@ -19,6 +19,8 @@ const (
 	tokenDue byte = 't'
 	codeDue  byte = 'c'
 	onceDue  byte = 'o'
+	// sessionDue is for sessions.
+	sessionDue byte = 's'
 )
 
 const instantSize = 8
@@ -95,6 +97,8 @@ func sweep(c *changes, now time.Time, limit int) int {
 			c.remove(codesBucket, digest)
 		case onceDue:
 			c.remove(onceBucket, digest)
+		case sessionDue:
+			c.remove(sessionsBucket, digest)
 		}
 		c.remove(expiryBucket, e.key[:])
 	}

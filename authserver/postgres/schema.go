@@ -43,6 +43,13 @@ create table portcullis_once (
 	due    timestamptz not null
 );
 create index portcullis_once_due on portcullis_once (due);
+`, `
+create table portcullis_sessions (
+	digest bytea primary key,
+	due    timestamptz not null,
+	record bytea not null
+);
+create index portcullis_sessions_due on portcullis_sessions (due);
 `}
 
 // migrationLock is the key of the advisory lock under which one process at a time looks at the schema.

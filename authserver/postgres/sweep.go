@@ -10,7 +10,7 @@ import (
 // sweepStep is how many records are removed in one transaction, so that nobody waits long for a sweep.
 const sweepStep = 1000
 
-var tables = []string{"portcullis_tokens", "portcullis_codes", "portcullis_once"}
+var tables = []string{"portcullis_tokens", "portcullis_codes", "portcullis_once", "portcullis_sessions"}
 
 // Sweep implements store.Store. A large sweep takes several transactions; when one of them fails it says how many
 // records the ones before it removed. What another transaction is busy with, such as a sweep of another process, it

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
 	"github.com/portcullis-gateway/portcullis/authserver"
 	"github.com/portcullis-gateway/portcullis/authserver/store"
@@ -35,8 +36,8 @@ type StoreModule interface {
 	Shared() bool
 }
 
-// App is an OAuth 2.0 authorization server inside Caddy: it issues opaque access tokens to registered clients, and
-// answers for them to the `introspect` handler of the same process without HTTP, and to everybody else by RFC 7662.
+// App is an OAuth 2.0 authorization server inside Caddy: users sign in and say what a client may do, registered clients
+// get opaque tokens, and it answers for them to the `introspect` handler of the same process without HTTP, and to everybody else by RFC 7662.
 // A site serves its endpoints with the `authorization_server` handler. Its state survives reloads and restarts.
 type App struct {
 	// The issuer identifier (RFC 8414): an https URL, or http on loopback. All endpoints lie below it.
@@ -47,8 +48,18 @@ type App struct {
 	Client []Client `json:"client,omitempty"`
 	// Whose assertions are taken for tokens, by the grant `urn:ietf:params:oauth:grant-type:jwt-bearer` (RFC 7523).
 	AssertionIssuer []AssertionIssuer `json:"assertion_issuer,omitempty"`
+	// The people who can sign in.
+	User []User `json:"user,omitempty"`
+	// What the consent page says about scopes.
+	Scope []Scope `json:"scope,omitempty"`
 	// How long an access token is good for. Default: `15m`.
 	AccessTokenTTL caddy.Duration `json:"access_token_ttl,omitempty"`
+	// How long after a user's consent a client can get new access tokens. Default: `30d`.
+	RefreshTokenTTL caddy.Duration `json:"refresh_token_ttl,omitempty"`
+	// How long an authorization code is good for, at most `10m`. Default: `60s`.
+	CodeTTL caddy.Duration `json:"code_ttl,omitempty"`
+	// How long a user stays signed in. Default: `8h`.
+	SessionTTL caddy.Duration `json:"session_ttl,omitempty"`
 
 	server *authserver.Server
 	state  store.Store
@@ -77,9 +88,13 @@ type Client struct {
 	JWKS string `json:"jwks,omitempty"`
 	// A name for people.
 	Name string `json:"name,omitempty"`
-	// The grant types that the client may use: `client_credentials`,
+	// The grant types that the client may use: `authorization_code`, `refresh_token`, `client_credentials`,
 	// `urn:ietf:params:oauth:grant-type:jwt-bearer`.
 	Grants []string `json:"grants,omitempty"`
+	// Where users are sent back to, to the byte. On http://127.0.0.1, http://[::1] and http://localhost the port may differ.
+	RedirectURIs []string `json:"redirect_uris,omitempty"`
+	// Users are not asked whether they consent.
+	Trusted bool `json:"trusted,omitempty"`
 	// The scopes that the client may have. With a token of the scope `introspection` it may call the introspection
 	// endpoint.
 	Scopes []string `json:"scopes,omitempty"`
@@ -99,6 +114,25 @@ type AssertionIssuer struct {
 	Subjects []string `json:"subjects,omitempty"`
 	// The most that a token may have which it is the cause of. The client has to have the scopes, too.
 	Scopes []string `json:"scopes,omitempty"`
+}
+
+// User is a person who can sign in.
+type User struct {
+	// What the user types, and the subject of the tokens.
+	Name string `json:"name,omitempty"`
+	// The argon2id or bcrypt hash of the password, as `portcullis hash-password` writes it. The placeholders
+	// `{env.NAME}` and `{file./absolute/path}` are resolved.
+	Password string `json:"password,omitempty"`
+	// What introspection says about the user. One value is a string, several are an array.
+	Claim map[string][]string `json:"claim,omitempty"`
+	// The scopes that the user can grant. Default: all that a client may have.
+	Scopes []string `json:"scopes,omitempty"`
+}
+
+// Scope says in words what a scope allows.
+type Scope struct {
+	Name        string `json:"name,omitempty"`
+	Description string `json:"description,omitempty"`
 }
 
 // CaddyModule returns the Caddy module information.
@@ -121,11 +155,12 @@ func (a *App) Provision(ctx caddy.Context) error {
 		return fmt.Errorf("%T is not a store", module)
 	}
 	a.state, a.place, a.shared = provider.Store(), provider.Place(), provider.Shared()
-	config, err := a.config(operator.Secret, a.keySet)
+	config, err := a.config(operator.Secret, operator.Secret, a.keySet)
 	if err != nil {
 		return err
 	}
 	config.Logger = a.logger
+	config.ClientAddress = clientAddress
 	a.server, err = authserver.New(config, a.state)
 	return err
 }
@@ -133,17 +168,21 @@ func (a *App) Provision(ctx caddy.Context) error {
 // Check says what is wrong with the configuration, as far as that can be told without its secrets and without opening
 // a file.
 func (a *App) Check() error {
-	config, err := a.config(func(text string) (string, error) {
-		if operator.IsPlaceholder(text) {
-			return "a secret that is known later, of enough bytes", nil
+	later := func(stand string) func(string) (string, error) {
+		return func(text string) (string, error) {
+			if operator.IsPlaceholder(text) {
+				return stand, nil
+			}
+			return operator.Secret(text)
 		}
-		return operator.Secret(text)
-	}, func(text string) (*authserver.KeySet, error) {
-		if operator.IsPlaceholder(text) || !isURL(text) {
-			return new(authserver.KeySet), nil
-		}
-		return a.keySet(text)
-	})
+	}
+	config, err := a.config(later("a secret that is known later, of enough bytes"), later(hashKnownLater),
+		func(text string) (*authserver.KeySet, error) {
+			if operator.IsPlaceholder(text) || !isURL(text) {
+				return new(authserver.KeySet), nil
+			}
+			return a.keySet(text)
+		})
 	if err != nil {
 		return err
 	}
@@ -151,11 +190,44 @@ func (a *App) Check() error {
 	return err
 }
 
-// config is the configuration of the server, with the secrets and keys that are found for what the operator wrote.
+// hashKnownLater is some hash.
+const hashKnownLater = "$argon2id$v=19$m=8,t=1,p=1$AAAAAAAAAAAAAAAAAAAAAA$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"
+
+// clientAddress is who sent a request, as Caddy's trusted_proxies has it.
+func clientAddress(r *http.Request) string {
+	address, _ := caddyhttp.GetVar(r.Context(), caddyhttp.ClientIPVarKey).(string)
+	return address
+}
+
+// config is the configuration of the server, with the secrets of clients, the hashes of users' passwords and the keys that
+// the functions return for what the operator wrote.
 func (a *App) config(
-	secret func(string) (string, error), keySet func(string) (*authserver.KeySet, error),
+	secret, hash func(string) (string, error), keySet func(string) (*authserver.KeySet, error),
 ) (authserver.Config, error) {
-	config := authserver.Config{Issuer: a.Issuer, AccessTokenTTL: time.Duration(a.AccessTokenTTL)}
+	config := authserver.Config{
+		Issuer:          a.Issuer,
+		Scopes:          make(map[string]string),
+		AccessTokenTTL:  time.Duration(a.AccessTokenTTL),
+		RefreshTokenTTL: time.Duration(a.RefreshTokenTTL),
+		CodeTTL:         time.Duration(a.CodeTTL),
+		SessionTTL:      time.Duration(a.SessionTTL),
+	}
+	for _, scope := range a.Scope {
+		config.Scopes[scope.Name] = scope.Description
+	}
+	for _, user := range a.User {
+		text, err := hash(user.Password)
+		if err != nil {
+			return config, fmt.Errorf("user %q: password: %w", user.Name, err)
+		}
+		password, err := authserver.NewSecret(text)
+		if err != nil {
+			return config, fmt.Errorf("user %q: password: %w", user.Name, err)
+		}
+		config.Users = append(config.Users, authserver.User{
+			Name: user.Name, Password: password, Claims: user.Claim, Scopes: user.Scopes,
+		})
+	}
 	for _, client := range a.Client {
 		registered, err := client.config(secret, keySet)
 		if err != nil {
@@ -184,6 +256,8 @@ func (c *Client) config(
 		Auth:          c.Auth,
 		Name:          c.Name,
 		Grants:        c.Grants,
+		RedirectURIs:  c.RedirectURIs,
+		Trusted:       c.Trusted,
 		Scopes:        c.Scopes,
 		DefaultScopes: c.DefaultScopes,
 		MayIntrospect: c.Introspect,

@@ -14,7 +14,7 @@ func init() {
 }
 
 // Handler serves the endpoints of the embedded authorization server, by the path that the client asked for, whatever
-// rewrites came before, and passes every other request on.
+// rewrites came before, and passes every other request on, without the cookie of the server's own sessions.
 type Handler struct {
 	app *App
 }
@@ -47,9 +47,20 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 	}
 	if endpoint := h.app.Endpoint(asked.EscapedPath()); endpoint != nil {
 		endpoint.ServeHTTP(w, r)
+		hideLocation(w)
 		return nil
 	}
+	h.app.server.WithoutSession(r)
 	return next.ServeHTTP(w, r)
+}
+
+// hideLocation keeps the address of a redirect, and the authorization code that may be in it, out of the access log,
+// which shows the header of a response as it is in the end. It sees to it that the header is on its way: over HTTP/3 it
+// is sent with the body, or later.
+func hideLocation(w http.ResponseWriter) {
+	if w.Header().Get("Location") != "" && http.NewResponseController(w).Flush() == nil {
+		w.Header().Del("Location")
+	}
 }
 
 // Interface guards

@@ -2,7 +2,7 @@
 //
 // Every verb is atomic: what has to happen at most once (redeeming a code, rotating a refresh token, using a jti) is
 // one call that exactly one caller wins, never a read followed by a write. Nothing in a store can be used by whoever
-// reads it: tokens and codes are kept as digests only.
+// reads it: tokens, codes and the cookies of sessions are kept as digests only.
 package store
 
 import (
@@ -69,6 +69,17 @@ type Code struct {
 	Redeemed bool `json:"redeemed,omitempty"`
 }
 
+// Session is a browser that somebody has signed in with, known by the digest of its cookie.
+type Session struct {
+	Digest introspect.Digest `json:"-"`
+	// Subject is the user who signed in.
+	Subject string `json:"sub"`
+	// ExpiresAt is when the session ends by itself.
+	ExpiresAt time.Time `json:"exp"`
+	// State is what the server knows about the session, in its own form.
+	State []byte `json:"state,omitempty"`
+}
+
 // Revocation tells a subscriber which tokens stopped being active.
 type Revocation struct {
 	Digests []introspect.Digest
@@ -81,8 +92,8 @@ type Revocation struct {
 // may not have happened. Any error that is none of the package's own wraps ErrUnavailable. The store reads no clock:
 // whoever asks judges expiry.
 type Store interface {
-	// Issue keeps the tokens of one response, all of them or none. As with all verbs that keep a token or code, one
-	// whose digest is there already is ErrConsumed, so that nothing revoked or redeemed is ever brought back.
+	// Issue keeps the tokens of one response, all of them or none. As with all verbs that keep a token, a code or a
+	// session, one whose digest is there already is ErrConsumed, so that nothing revoked or redeemed is ever brought back.
 	Issue(ctx context.Context, tokens ...Token) error
 	// Token returns the record of a token, revoked, rotated and expired ones included, or ErrNotFound.
 	Token(ctx context.Context, digest introspect.Digest) (Token, error)
@@ -107,6 +118,13 @@ type Store interface {
 	// PutOnce keeps a value that may be used once, such as the jti of an assertion (RFC 7523 section 3), until the
 	// given instant. It returns ErrConsumed if the value is there.
 	PutOnce(ctx context.Context, value string, until time.Time) error
+
+	// PutSession keeps a session.
+	PutSession(ctx context.Context, session Session) error
+	// Session returns the record of a session, expired ones included, or ErrNotFound.
+	Session(ctx context.Context, digest introspect.Digest) (Session, error)
+	// EndSession forgets a session. An unknown one is no error.
+	EndSession(ctx context.Context, digest introspect.Digest) error
 
 	// Sweep removes at most limit records whose time was up at the given instant, and says how many it removed.
 	Sweep(ctx context.Context, now time.Time, limit int) (int, error)

@@ -196,6 +196,9 @@ func everyCall(ctx context.Context, s store.Store) map[string]func() error {
 		"Code":         func() error { _, err := s.Code(ctx, introspect.DigestOf("code")); return err },
 		"Redeem":       func() error { return s.Redeem(ctx, introspect.DigestOf("code"), unknown) },
 		"PutOnce":      func() error { return s.PutOnce(ctx, "jti", epoch) },
+		"PutSession":   func() error { return s.PutSession(ctx, session("new session")) },
+		"Session":      func() error { _, err := s.Session(ctx, introspect.DigestOf("session")); return err },
+		"EndSession":   func() error { return s.EndSession(ctx, introspect.DigestOf("session")) },
 		"Sweep":        func() error { _, err := s.Sweep(ctx, epoch, 1); return err },
 	}
 }

@@ -35,6 +35,7 @@ func Run(t *testing.T, open func(t *testing.T) store.Store) {
 		{"revocation", revocationCases},
 		{"codes", codeCases},
 		{"once", onceCases},
+		{"sessions", sessionCases},
 		{"sweep", sweepCases},
 		{"subscribe", subscribeCases},
 		{"lifecycle", lifecycleCases},

@@ -196,7 +196,8 @@ func namesIn(root, without string) ([]name, error) {
 }
 
 var (
-	word = regexp.MustCompile(`[\w%]+`)
+	// A word may have a hyphen in it: AS-A01 is a requirement of something else.
+	word = regexp.MustCompile(`[\w%-]+`)
 	// part is what may be an ID in the name of a test, such as TestA01Bearer, with all that belongs to the same word.
 	part = regexp.MustCompile(`[A-Z][0-9]+[a-z]*`)
 )

@@ -1,0 +1,150 @@
+package authserver
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/json"
+	"errors"
+	"log/slog"
+	"net/http"
+	"time"
+
+	"github.com/portcullis-gateway/portcullis/authserver/store"
+	"github.com/portcullis-gateway/portcullis/introspect"
+)
+
+// serveAuthorize is the authorization endpoint (RFC 6749 section 3.1).
+func (s *Server) serveAuthorize(w http.ResponseWriter, r *http.Request) {
+	values, err := authorizationValues(w, r)
+	if err != nil {
+		s.refuseAuthorization(w, r, nil, err)
+		return
+	}
+	if r.Method == http.MethodPost {
+		// A POST request from another site comes without the session. What follows a redirect has it.
+		redirect(w, s.url(authorizePath)+"?"+values.Encode())
+		return
+	}
+	a, err := s.readAuthorization(values)
+	if err != nil {
+		s.refuseAuthorization(w, r, a, err)
+		return
+	}
+	current, err := s.session(r)
+	if err != nil {
+		s.refuseAuthorization(w, r, a, err)
+		return
+	}
+	switch {
+	case current != nil && !a.asks("login") && !a.asks("select_account"):
+		s.proceed(w, r, a, current)
+	case a.asks("none"):
+		s.refuseAuthorization(w, r, a, &clientError{"login_required", "nobody is signed in"})
+	default:
+		s.showLogin(w, r, a, http.StatusOK, a.parameters["login_hint"], "")
+	}
+}
+
+// proceed goes on with a request once it is known who the user is: to the consent page, or at once to the response if
+// the client needs no consent.
+func (s *Server) proceed(w http.ResponseWriter, r *http.Request, a *authorization, current *session) {
+	scope := current.user.grantable(a.scope)
+	var err error
+	switch {
+	case len(scope) == 0 && len(a.scope) > 0:
+		err = &clientError{"invalid_scope", "the user can grant none of the requested scopes"}
+	case a.client.Trusted && !a.asks("consent"):
+		err = s.issueCode(w, r, a, current, scope)
+	case a.asks("none"):
+		err = &clientError{"consent_required", "the user has to be asked"}
+	default:
+		var handle string
+		if handle, err = s.putPending(r.Context(), a, current); err == nil {
+			redirect(w, s.url(consentPath)+"?request="+handle)
+		}
+	}
+	if err != nil {
+		s.refuseAuthorization(w, r, a, err)
+	}
+}
+
+// refuseAuthorization tells the client or, where there is none, the user what is wrong. Any error but the two kinds
+// that are meant for them is a fault of the server.
+func (s *Server) refuseAuthorization(w http.ResponseWriter, r *http.Request, a *authorization, err error) {
+	var toClient *clientError
+	var toUser *pageError
+	switch {
+	case errors.As(err, &toUser):
+		writeErrorPage(w, toUser)
+		return
+	case errors.As(err, &toClient):
+	default:
+		if r.Context().Err() == nil {
+			s.logger.ErrorContext(r.Context(), "authorization server cannot answer", slog.String("error", err.Error()))
+		}
+		toClient = &clientError{"temporarily_unavailable", "try again later"}
+	}
+	if a == nil {
+		w.Header().Set("Retry-After", "1")
+		writeErrorPage(w, &pageError{http.StatusServiceUnavailable, "This cannot be done right now. Try again in a moment."})
+		return
+	}
+	s.respond(w, a, parameter{"error", toClient.code}, parameter{"error_description", toClient.description})
+}
+
+// codePrefix begins every authorization code, and pendingPrefix every handle of a request that waits for consent. Both
+// are kept in the same way; neither can be taken for the other.
+const (
+	codePrefix    = "pac_"
+	pendingPrefix = "par_"
+)
+
+// pendingTTL is how long a user may think about a request.
+const pendingTTL = 10 * time.Minute
+
+// grantedCode is what an authorization code was issued for.
+type grantedCode struct {
+	RedirectURI string   `json:"redirect_uri"`
+	Challenge   string   `json:"code_challenge"`
+	Subject     string   `json:"sub"`
+	Scope       []string `json:"scope,omitempty"`
+}
+
+// issueCode sends an authorization code to the client.
+func (s *Server) issueCode(w http.ResponseWriter, r *http.Request, a *authorization, current *session, scope []string) error {
+	granted, err := json.Marshal(grantedCode{a.redirectURI, a.parameters["code_challenge"], current.user.Name, scope})
+	if err != nil {
+		return err
+	}
+	code, expires := newToken(codePrefix), s.now().Add(s.codeTTL)
+	if err := s.store.PutCode(r.Context(), store.Code{
+		Digest:    introspect.DigestOf(code),
+		Family:    rand.Text(),
+		ClientID:  a.client.ID,
+		ExpiresAt: expires,
+		KeepUntil: expires.Add(s.refreshTokenTTL + s.accessTokenTTL),
+		Request:   granted,
+	}); err != nil {
+		return err
+	}
+	s.respond(w, a, parameter{"code", code})
+	return nil
+}
+
+// pendingRequest is an authorization request that waits for the consent of one session's user.
+type pendingRequest struct {
+	Parameters map[string]string `json:"parameters"`
+	Session    introspect.Digest `json:"session"`
+}
+
+func (s *Server) putPending(ctx context.Context, a *authorization, current *session) (handle string, err error) {
+	record, err := json.Marshal(pendingRequest{a.parameters, current.digest})
+	if err != nil {
+		return "", err
+	}
+	handle = newToken(pendingPrefix)
+	expires := s.now().Add(pendingTTL)
+	return handle, s.store.PutCode(ctx, store.Code{
+		Digest: introspect.DigestOf(handle), ClientID: a.client.ID, ExpiresAt: expires, KeepUntil: expires, Request: record,
+	})
+}

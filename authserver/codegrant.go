@@ -1,0 +1,74 @@
+package authserver
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"net/http"
+	"strings"
+
+	"github.com/portcullis-gateway/portcullis/authserver/store"
+	"github.com/portcullis-gateway/portcullis/introspect"
+)
+
+// GrantAuthorizationCode is the grant of RFC 6749 section 4.1.
+const GrantAuthorizationCode = "authorization_code"
+
+// errInvalidGrant refuses a code or a refresh token. It says to nobody which of its faults it has.
+var errInvalidGrant = refuse(http.StatusBadRequest, "invalid_grant", "the code or refresh token is invalid, expired, used, revoked, or another client's, or does not fit the request")
+
+// exchangeCode exchanges an authorization code for tokens (RFC 6749 section 4.1.3).
+func (s *Server) exchangeCode(ctx context.Context, client *Client, form map[string]string) (map[string]any, error) {
+	value := form["code"]
+	if value == "" {
+		return nil, refuse(http.StatusBadRequest, "invalid_request", "code is missing")
+	}
+	if !strings.HasPrefix(value, codePrefix) {
+		return nil, errInvalidGrant
+	}
+	digest := introspect.DigestOf(value)
+	code, err := s.store.Code(ctx, digest)
+	if errors.Is(err, store.ErrNotFound) {
+		return nil, errInvalidGrant
+	}
+	if err != nil {
+		return nil, err
+	}
+	var granted grantedCode
+	if err := json.Unmarshal(code.Request, &granted); err != nil {
+		return nil, err
+	}
+	redirectURI, sent := form["redirect_uri"]
+	user := s.users[granted.Subject]
+	switch {
+	case code.ClientID != client.ID,
+		sent && redirectURI != granted.RedirectURI,
+		!verifies(form["code_verifier"], granted.Challenge),
+		user == nil:
+		return nil, errInvalidGrant
+	case code.Redeemed:
+		return nil, s.punish(ctx, code.Family)
+	case !s.now().Before(code.ExpiresAt):
+		return nil, errInvalidGrant
+	}
+	issued := s.newGrant(client, user, code.Family, granted.Scope)
+	switch err := s.store.Redeem(ctx, digest, issued.tokens...); {
+	case errors.Is(err, store.ErrConsumed):
+		return nil, s.punish(ctx, code.Family)
+	case errors.Is(err, store.ErrNotFound):
+		return nil, errInvalidGrant
+	case err != nil:
+		return nil, err
+	}
+	return issued.members, nil
+}
+
+// punish revokes all tokens of an authorization whose code or refresh token was used twice, since one of the two users
+// has stolen it (RFC 9700 sections 4.14.2, RFC 6749 section 4.1.2).
+func (s *Server) punish(ctx context.Context, family string) error {
+	s.logger.WarnContext(ctx, "a code or refresh token was used again; its tokens are revoked")
+	if err := s.store.RevokeFamily(ctx, family); err != nil {
+		return err
+	}
+	return errInvalidGrant
+}

@@ -1,0 +1,73 @@
+package authserver
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"embed"
+	"encoding/base64"
+	"html/template"
+	"net/http"
+)
+
+//go:embed pages/*.html
+var pageFiles embed.FS
+
+//go:embed pages/style.css
+var pageStyle string
+
+// submitScript sends the only form of a page.
+const submitScript = "document.forms[0].submit()"
+
+var (
+	pages = template.Must(template.New("").Funcs(template.FuncMap{
+		"style":  func() template.CSS { return template.CSS(pageStyle) }, //nolint:gosec // it is embedded
+		"script": func() template.JS { return submitScript },
+	}).ParseFS(pageFiles, "pages/*.html"))
+
+	// pagePolicy allows the style of the pages and nothing else. It has no form-action, which browsers would apply to
+	// the redirect to the client, too.
+	pagePolicy     = "default-src 'none'; style-src '" + inlineHash(pageStyle) + "'; base-uri 'none'; frame-ancestors 'none'"
+	formPostPolicy = pagePolicy + "; script-src '" + inlineHash(submitScript) + "'"
+)
+
+// inlineHash names the content of an element in a content security policy.
+func inlineHash(content string) string {
+	sum := sha256.Sum256([]byte(content))
+	return "sha256-" + base64.StdEncoding.EncodeToString(sum[:])
+}
+
+func writePage(w http.ResponseWriter, status int, name string, data any) {
+	header := w.Header()
+	if header.Get("Content-Security-Policy") == "" {
+		header.Set("Content-Security-Policy", pagePolicy)
+	}
+	header.Set("X-Frame-Options", "DENY")
+	header.Set("X-Content-Type-Options", "nosniff")
+	// With no-referrer, browsers would send the forms with the origin null.
+	header.Set("Referrer-Policy", "same-origin")
+	header.Set("Content-Type", "text/html; charset=utf-8")
+	noStore(header)
+	var page bytes.Buffer
+	if err := pages.ExecuteTemplate(&page, name, data); err != nil {
+		panic(err) // the templates and what they show are the program's own
+	}
+	w.WriteHeader(status)
+	_, _ = page.WriteTo(w) // the client hung up
+}
+
+func writeErrorPage(w http.ResponseWriter, err *pageError) {
+	writePage(w, err.status, "error.html", err.message)
+}
+
+type formPostPage struct {
+	Action     template.URL
+	Parameters []parameter
+}
+
+// writeFormPost has the browser send an authorization response in the body of a POST request (OAuth 2.0 Form Post
+// Response Mode): at once, or where there are no scripts when the user says so.
+func writeFormPost(w http.ResponseWriter, redirectURI string, parameters []parameter) {
+	w.Header().Set("Content-Security-Policy", formPostPolicy)
+	action := template.URL(redirectURI) //nolint:gosec // it is registered for a client, and its scheme was judged
+	writePage(w, http.StatusOK, "form_post.html", formPostPage{action, parameters})
+}

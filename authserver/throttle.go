@@ -1,0 +1,161 @@
+package authserver
+
+import (
+	"math"
+	"net/netip"
+	"sync"
+	"time"
+
+	"github.com/portcullis-gateway/portcullis/introspect"
+)
+
+// throttle slows those down who guess passwords. Nobody is locked out for good, and nobody can lock out somebody at
+// another address: what one address may try for one account is little, what it may try at all is more, and what all
+// addresses together may try for one account is so much that no single one uses it up, and does not count where the
+// account has been signed in to before. It is safe for concurrent use.
+type throttle struct {
+	now     func() time.Time
+	mu      sync.Mutex
+	buckets map[bucketKey]*bucket
+}
+
+// allowance is how many failures pass at once, and how long it takes until one more does.
+type allowance struct {
+	burst float64
+	every time.Duration
+}
+
+// The allowances: of one address for one account, of one address, of one account.
+var allowances = [...]allowance{
+	{5, 30 * time.Second},
+	{50, 10 * time.Second},
+	{200, 5 * time.Second},
+}
+
+// maxBuckets bounds the memory of the throttle.
+const maxBuckets = 30_000
+
+type bucketKey struct {
+	kind   int
+	digest introspect.Digest
+}
+
+// bucket holds the failures that are not forgotten yet.
+type bucket struct {
+	failures float64
+	at       time.Time
+	// signedIn says that the address has signed in to the account.
+	signedIn bool
+}
+
+// attempt is one try that counts as a failure until it has succeeded.
+type attempt struct {
+	throttle *throttle
+	keys     [len(allowances)]bucketKey
+}
+
+func newThrottle(now func() time.Time) *throttle {
+	return &throttle{now: now, buckets: make(map[bucketKey]*bucket)}
+}
+
+// begin counts an attempt of an address for an account, or says how long to wait before the next one.
+func (t *throttle) begin(address, account string) (attempt, time.Duration) {
+	network := networkOf(address)
+	tried := attempt{t, [...]bucketKey{
+		{0, introspect.DigestOf(network + "\n" + account)},
+		{1, introspect.DigestOf(network)},
+		{2, introspect.DigestOf(account)},
+	}}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	now := t.now()
+	var wait time.Duration
+	familiar := t.buckets[tried.keys[0]] != nil && t.buckets[tried.keys[0]].signedIn
+	for kind, key := range tried.keys {
+		if kind == 2 && familiar {
+			continue
+		}
+		allowed := allowances[kind]
+		if over := t.failures(key, now) + 1 - allowed.burst; over > 0 {
+			wait = max(wait, time.Duration(math.Ceil(over*float64(allowed.every))))
+		}
+	}
+	if wait > 0 {
+		return tried, wait
+	}
+	for _, key := range tried.keys {
+		failures := t.failures(key, now) + 1
+		t.makeRoom(key, now)
+		t.buckets[key] = &bucket{failures, now, key == tried.keys[0] && familiar}
+	}
+	return tried, 0
+}
+
+// undo forgets the attempt.
+func (a attempt) undo() {
+	a.throttle.mu.Lock()
+	defer a.throttle.mu.Unlock()
+	a.forget(a.keys[:])
+}
+
+// succeeded forgets what the address has tried for the account, and that it is a stranger to it.
+func (a attempt) succeeded() {
+	a.throttle.mu.Lock()
+	defer a.throttle.mu.Unlock()
+	if b := a.throttle.buckets[a.keys[0]]; b != nil {
+		b.failures, b.signedIn = 0, true
+	}
+	a.forget(a.keys[1:])
+}
+
+func (a attempt) forget(keys []bucketKey) {
+	for _, key := range keys {
+		if b := a.throttle.buckets[key]; b != nil {
+			b.failures = max(0, b.failures-1)
+		}
+	}
+}
+
+func (t *throttle) failures(key bucketKey, now time.Time) float64 {
+	b := t.buckets[key]
+	if b == nil {
+		return 0
+	}
+	return max(0, b.failures-float64(now.Sub(b.at))/float64(allowances[key.kind].every))
+}
+
+// makeRoom drops the emptiest of a few buckets, as the map has them at random, if there is no room for another.
+func (t *throttle) makeRoom(key bucketKey, now time.Time) {
+	if t.buckets[key] != nil || len(t.buckets) < maxBuckets {
+		return
+	}
+	var emptiest bucketKey
+	least, looked := math.Inf(1), 0
+	for one, b := range t.buckets {
+		failures := t.failures(one, now)
+		if b.signedIn {
+			failures++
+		}
+		if failures < least {
+			emptiest, least = one, failures
+		}
+		if looked++; looked == 16 {
+			break
+		}
+	}
+	delete(t.buckets, emptiest)
+}
+
+// networkOf is what one person can easily have all addresses of.
+func networkOf(address string) string {
+	ip, err := netip.ParseAddr(address)
+	if err != nil {
+		return address
+	}
+	ip = ip.Unmap().WithZone("")
+	if ip.Is4() {
+		return ip.String()
+	}
+	prefix, _ := ip.Prefix(64) // an IPv6 address has one
+	return prefix.String()
+}
