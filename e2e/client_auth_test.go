@@ -223,7 +223,7 @@ func TestTheGrantOfAnAssertion(t *testing.T) {
 		assert.Equal(t, test.code, members(t, test.reply.Body)["error"], name)
 	}
 	metadata := members(t, testgateway.Get(t, s.url("/.well-known/oauth-authorization-server")).Body)
-	assert.Equal(t, []any{"client_credentials", jwtBearerGrant}, metadata["grant_types_supported"])
+	assert.Equal(t, []any{"authorization_code", "refresh_token", "client_credentials", jwtBearerGrant}, metadata["grant_types_supported"])
 	assert.Equal(t, []any{"client_secret_basic", "client_secret_post", "none"}, metadata["token_endpoint_auth_methods_supported"])
 	assert.NotContains(t, metadata, "token_endpoint_auth_signing_alg_values_supported")
 }
