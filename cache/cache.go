@@ -278,6 +278,10 @@ func (c *Cache) fly(f *flight, k key, token introspect.Token) {
 func (c *Cache) keep(f *flight, k key) {
 	memory := c.state.memory
 	e := memory.get(k)
+	if f.err == nil {
+		// What began before this call knows less, even where nothing of this answer is remembered.
+		f.overtaken.forget()
+	}
 	switch {
 	case e != nil && e.answer.AskedAt.After(f.began):
 	case f.forgotten && f.err == nil:
@@ -304,7 +308,7 @@ func (s *State) landed(f *flight, k key) {
 	}
 	switch {
 	case s.flights[k] != f:
-	case f.overtaken != nil:
+	case f.overtaken != nil && !f.overtaken.forgotten:
 		s.flights[k] = f.overtaken
 	default:
 		delete(s.flights, k)

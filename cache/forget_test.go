@@ -5,6 +5,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"github.com/portcullis-gateway/portcullis/cache"
@@ -86,4 +87,29 @@ func TestM13WhatIsStaleIsForgotten(t *testing.T) {
 			require.ErrorIs(t, (<-pending).err, introspect.ErrUnavailable)
 		})
 	}
+}
+
+// A thief's token is revoked between two calls. The first of them, which began before, ends last: what it says is neither
+// kept nor told to whoever comes then, even where inactive answers are not remembered.
+func TestD20ACallThatBeganEarlierAndEndsLaterBringsNothingBack(t *testing.T) {
+	f := newFixture(t, cache.Life{DefaultTTL: time.Hour}) // no NegativeTTL, no Revalidate
+	f.authority.says(map[string]any{"active": true, "sub": "thief"})
+	early := newGate()
+	f.authority.hold = early.hold
+	first := f.askInBackground(t.Context(), introspect.NewToken("t"))
+	<-early.entered
+
+	f.authority.says(map[string]any{"active": false}) // revoked
+	f.authority.mu.Lock()
+	f.authority.hold = nil
+	f.authority.mu.Unlock()
+	f.advance(time.Second)
+	strict, err := f.cache.Introspect(t.Context(), introspect.NewToken("t").AskedSince(f.now()))
+	require.NoError(t, err)
+	require.False(t, strict.Active)
+	assert.False(t, f.ask(t, "t").Active, "while the first call is under way")
+
+	close(early.release)
+	require.NoError(t, (<-first).err)
+	assert.False(t, f.ask(t, "t").Active, "after it has ended")
 }
