@@ -18,6 +18,8 @@ type changes struct {
 	tx *bolt.Tx
 	// revoked is what the subscribers are told once the transaction is committed.
 	revoked []introspect.Digest
+	// changed are the records that the subscribers are told of then.
+	changed []introspect.Digest
 	// verdict is what the write said about itself.
 	verdict error
 	wrote   bool

@@ -108,8 +108,8 @@ func (c *committer) commit(batch []*write) {
 // not be told of is none.
 func (c *committer) settle(done *changes, failure error) error {
 	var untold error
-	if len(done.revoked) > 0 {
-		untold = c.notify(store.Revocation{Digests: done.revoked})
+	if len(done.revoked) > 0 || len(done.changed) > 0 {
+		untold = c.notify(store.Revocation{Digests: done.revoked, Records: done.changed})
 	}
 	switch {
 	case failure != nil:

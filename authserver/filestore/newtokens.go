@@ -15,6 +15,8 @@ type newToken struct {
 	family introspect.Digest
 	record []byte
 	due    due
+	// holders are its places in the holders bucket.
+	holders [][]byte
 }
 
 // encodeTokens makes fresh records of the tokens: the marks that are the store's own are left out.
@@ -27,10 +29,11 @@ func encodeTokens(tokens []store.Token) (newTokens, error) {
 			return nil, err
 		}
 		encoded = append(encoded, newToken{
-			digest: token.Digest,
-			family: introspect.DigestOf(token.Family),
-			record: record,
-			due:    dueAt(token.ExpiresAt, tokenDue, token.Digest),
+			digest:  token.Digest,
+			family:  introspect.DigestOf(token.Family),
+			record:  record,
+			due:     dueAt(token.ExpiresAt, tokenDue, token.Digest),
+			holders: holderKeys(token),
 		})
 	}
 	return encoded, nil
@@ -52,5 +55,8 @@ func (n newTokens) put(c *changes) {
 		c.put(tokensBucket, token.digest[:], token.record)
 		c.put(familiesBucket, slices.Concat(token.family[:], token.digest[:]), []byte{})
 		c.put(expiryBucket, token.due[:], token.family[:])
+		for _, key := range token.holders {
+			c.put(holdersBucket, key, []byte{})
+		}
 	}
 }

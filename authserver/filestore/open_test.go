@@ -113,8 +113,8 @@ func TestRefusedFiles(t *testing.T) {
 		want    string
 	}{
 		"written by a newer version": {func(t *testing.T, path string) {
-			edit(t, path, func(tx *bolt.Tx) error { return tx.Bucket(metaBucket).Put(versionKey, []byte("3")) })
-		}, "schema version 3 and this program knows 2"},
+			edit(t, path, func(tx *bolt.Tx) error { return tx.Bucket(metaBucket).Put(versionKey, []byte("4")) })
+		}, "schema version 4 and this program knows 3"},
 		"a version that is none": {func(t *testing.T, path string) {
 			edit(t, path, func(tx *bolt.Tx) error { return tx.Bucket(metaBucket).Put(versionKey, []byte("x")) })
 		}, "another program"},
@@ -162,7 +162,7 @@ func TestAFileOfVersionOneGetsRoomForSessions(t *testing.T) {
 		require.NoError(t, s.Close())
 	}
 	view(t, path, func(tx *bolt.Tx) error {
-		require.Equal(t, "2", string(tx.Bucket(metaBucket).Get(versionKey)), "an earlier program does not write to it")
+		require.Equal(t, "3", string(tx.Bucket(metaBucket).Get(versionKey)), "an earlier program does not write to it")
 		return nil
 	})
 }

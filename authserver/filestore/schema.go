@@ -8,8 +8,9 @@ import (
 	bolt "go.etcd.io/bbolt"
 )
 
-// version is the schema that this package reads and writes. A file of version 1 has no sessions, and gets room for them.
-const version = 2
+// version is the schema that this package reads and writes. A file of version 1 has no sessions, and one of version 2
+// neither records nor holders.
+const version = 3
 
 var (
 	// metaBucket holds the schema version, in decimal.
@@ -24,6 +25,12 @@ var (
 	onceBucket = []byte("once")
 	// sessionsBucket holds sessions as JSON by their digests.
 	sessionsBucket = []byte("sessions")
+	// holdersBucket holds nothing by the digest of a holder followed by the digest of a token or a session; see holder.
+	holdersBucket = []byte("holders")
+	// recordsBucket holds records as JSON by their kinds, a NUL and their names.
+	recordsBucket = []byte("records")
+	// ownersBucket holds nothing by the digest of a kind and an owner followed by the name of a record.
+	ownersBucket = []byte("owners")
 	// expiryBucket says what is to be removed when; see due.
 	expiryBucket = []byte("expiry")
 
@@ -47,7 +54,12 @@ func prepare(db *bolt.DB) error {
 	if found == version {
 		return nil
 	}
-	if err := db.Update(create); err != nil {
+	if err := db.Update(func(tx *bolt.Tx) error {
+		if err := create(tx); err != nil || found == 0 {
+			return err
+		}
+		return addHolders(tx)
+	}); err != nil {
 		return fmt.Errorf("creating the schema: %w", err)
 	}
 	return nil
@@ -74,7 +86,8 @@ func readVersion(tx *bolt.Tx) (int, error) {
 // create makes the buckets that are missing.
 func create(tx *bolt.Tx) error {
 	for _, name := range [][]byte{
-		metaBucket, tokensBucket, familiesBucket, codesBucket, onceBucket, sessionsBucket, expiryBucket,
+		metaBucket, tokensBucket, familiesBucket, codesBucket, onceBucket, sessionsBucket,
+		holdersBucket, recordsBucket, ownersBucket, expiryBucket,
 	} {
 		if _, err := tx.CreateBucketIfNotExists(name); err != nil {
 			return fmt.Errorf("creating bucket %s: %w", name, err)

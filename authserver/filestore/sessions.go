@@ -25,6 +25,7 @@ func (s *Store) PutSession(ctx context.Context, session store.Session) error {
 		}
 		c.put(sessionsBucket, session.Digest[:], record)
 		c.put(expiryBucket, due[:], []byte{})
+		c.put(holdersBucket, holderKey(ofSessions, session.Subject, session.Digest), []byte{})
 		return nil
 	})
 }
@@ -52,6 +53,7 @@ func (s *Store) EndSession(ctx context.Context, digest introspect.Digest) error 
 		}
 		due := dueAt(session.ExpiresAt, sessionDue, digest)
 		c.remove(sessionsBucket, digest[:])
+		c.remove(holdersBucket, holderKey(ofSessions, session.Subject, digest))
 		c.remove(expiryBucket, due[:])
 		return nil
 	})

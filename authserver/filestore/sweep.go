@@ -8,6 +8,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/portcullis-gateway/portcullis/authserver/store"
 	"github.com/portcullis-gateway/portcullis/introspect"
 )
 
@@ -21,13 +22,13 @@ const (
 	onceDue  byte = 'o'
 	// sessionDue is for sessions.
 	sessionDue byte = 's'
+	recordDue  byte = 'r'
 )
 
 const instantSize = 8
 
 // due is a key of the expiry bucket: when (8 bytes that sort as the instants do), what kind of record, and its key.
-// The value is the digest of the family for a token, so that its place in the families bucket is found without reading
-// the token, and empty for the others.
+// The value is the digest of the family for a token, the key for a record, and empty for the others.
 type due [instantSize + 1 + len(introspect.Digest{})]byte
 
 func dueAt(at time.Time, kind byte, digest introspect.Digest) due {
@@ -75,30 +76,57 @@ func (s *Store) Sweep(ctx context.Context, now time.Time, limit int) (int, error
 
 func sweep(c *changes, now time.Time, limit int) int {
 	type entry struct {
-		key    due
-		family []byte
+		key   due
+		value []byte
+		// holders are the places of a token or a session in the holders bucket.
+		holders [][]byte
+		record  *store.Record
 	}
 	var entries []entry
 	end := binary.BigEndian.AppendUint64(nil, sortable(now))
 	cursor := c.tx.Bucket(expiryBucket).Cursor()
-	for key, family := cursor.First(); key != nil && len(entries) < limit; key, family = cursor.Next() {
+	for key, value := cursor.First(); key != nil && len(entries) < limit; key, value = cursor.Next() {
 		if bytes.Compare(key[:instantSize], end) > 0 {
 			break
 		}
-		entries = append(entries, entry{due(key), bytes.Clone(family)})
+		next := entry{key: due(key), value: bytes.Clone(value)}
+		digest := introspect.Digest(key[instantSize+1:])
+		switch next.key[instantSize] {
+		case tokenDue:
+			if token, err := decodeToken(digest, c.get(tokensBucket, digest[:])); err == nil {
+				next.holders = holderKeys(token)
+			}
+		case sessionDue:
+			if session, err := decodeSession(digest, c.get(sessionsBucket, digest[:])); err == nil {
+				next.holders = [][]byte{holderKey(ofSessions, session.Subject, digest)}
+			}
+		case recordDue:
+			if record, err := decodeRecord(c.get(recordsBucket, value)); err == nil {
+				next.record = &record
+			}
+		}
+		entries = append(entries, next)
 	}
 	for _, e := range entries {
 		digest := e.key[instantSize+1:]
 		switch e.key[instantSize] {
 		case tokenDue:
 			c.remove(tokensBucket, digest)
-			c.remove(familiesBucket, slices.Concat(e.family, digest))
+			c.remove(familiesBucket, slices.Concat(e.value, digest))
 		case codeDue:
 			c.remove(codesBucket, digest)
 		case onceDue:
 			c.remove(onceBucket, digest)
 		case sessionDue:
 			c.remove(sessionsBucket, digest)
+		case recordDue:
+			if e.record != nil {
+				removeRecord(c, *e.record)
+			}
+			c.changed = append(c.changed, introspect.Digest(digest))
+		}
+		for _, key := range e.holders {
+			c.remove(holdersBucket, key)
 		}
 		c.remove(expiryBucket, e.key[:])
 	}

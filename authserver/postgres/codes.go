@@ -62,7 +62,7 @@ func findCode(ctx context.Context, conn *pgx.Conn, digest introspect.Digest) (st
 const redeemSQL = `
 with code as (
 	update portcullis_codes set redeemed = true, due = greatest(due, keep_until)
-	where digest = $6 and not redeemed
+	where digest = $8 and not redeemed
 	returning digest
 ), issued as (` + issueSQL + ` where exists (select from code))
 select count(*) from code`

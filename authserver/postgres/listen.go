@@ -26,9 +26,10 @@ const (
 const (
 	aToken  = "token"
 	aFamily = "family"
+	aRecord = "record"
 )
 
-// message says that a token, or a family, was revoked. It bears the store's name: it knows what it has done itself.
+// message says that a token, or a family, was revoked, or a record changed. It bears the store's name: it knows what it has done itself.
 func (s *Store) message(about string, digest introspect.Digest) string {
 	return s.name + " " + about + " " + hex.EncodeToString(digest[:])
 }
@@ -127,6 +128,8 @@ func (l *listener) hear(ctx context.Context, conn *pgx.Conn, message string) err
 		l.notify(introspect.Digest(decoded))
 	case aFamily:
 		return l.tell(ctx, conn, revokedFamilySQL, decoded)
+	case aRecord:
+		_ = l.store.subscribers.Notify(store.Revocation{Records: []introspect.Digest{introspect.Digest(decoded)}})
 	}
 	return nil
 }

@@ -17,10 +17,11 @@ type newTokens struct {
 	kinds             []string
 	due               []time.Time
 	records           [][]byte
+	clients, subjects [][]byte
 }
 
 func (n newTokens) arguments() []any {
-	return []any{n.digests, n.families, n.kinds, n.due, n.records}
+	return []any{n.digests, n.families, n.kinds, n.due, n.records, n.clients, n.subjects}
 }
 
 // encodeTokens makes fresh records of the tokens: the marks that are the store's own are left out. They are sorted, so
@@ -33,6 +34,7 @@ func encodeTokens(tokens []store.Token) (newTokens, error) {
 		digests: make([][]byte, 0, len(tokens)), families: make([][]byte, 0, len(tokens)),
 		kinds: make([]string, 0, len(tokens)), due: make([]time.Time, 0, len(tokens)),
 		records: make([][]byte, 0, len(tokens)),
+		clients: make([][]byte, 0, len(tokens)), subjects: make([][]byte, 0, len(tokens)),
 	}
 	for _, token := range sorted {
 		token.Revoked, token.Rotated = false, false
@@ -47,6 +49,18 @@ func encodeTokens(tokens []store.Token) (newTokens, error) {
 		encoded.kinds = append(encoded.kinds, string(token.Kind))
 		encoded.due = append(encoded.due, dueAt(token.ExpiresAt))
 		encoded.records = append(encoded.records, record)
+		client := introspect.DigestOf(token.ClientID)
+		encoded.clients = append(encoded.clients, client[:])
+		encoded.subjects = append(encoded.subjects, subjectColumn(token.Subject))
 	}
 	return encoded, nil
+}
+
+// subjectColumn is the digest of a subject, or empty for a client's own token.
+func subjectColumn(subject string) []byte {
+	if subject == "" {
+		return []byte{}
+	}
+	digest := introspect.DigestOf(subject)
+	return digest[:]
 }

@@ -50,6 +50,36 @@ create table portcullis_sessions (
 	record bytea not null
 );
 create index portcullis_sessions_due on portcullis_sessions (due);
+`, `
+-- client and subject are digests, subject is empty where there is none.
+alter table portcullis_tokens add client bytea not null default '', add subject bytea not null default '';
+update portcullis_tokens as token set
+	client = sha256(convert_to(coalesce(of.record ->> 'client_id', ''), 'UTF8')),
+	subject = case when of.record ->> 'sub' <> '' then sha256(convert_to(of.record ->> 'sub', 'UTF8')) else '' end
+from (
+	select digest, replace(convert_from(record, 'UTF8'), '\u0000', '')::jsonb as record from portcullis_tokens
+) as of where of.digest = token.digest;
+create index portcullis_tokens_client on portcullis_tokens (client, digest);
+create index portcullis_tokens_subject on portcullis_tokens (subject, digest) where subject <> '';
+
+alter table portcullis_sessions add subject bytea not null default '';
+update portcullis_sessions set subject = sha256(convert_to(
+	coalesce(replace(convert_from(record, 'UTF8'), '\u0000', '')::jsonb ->> 'sub', ''), 'UTF8'));
+create index portcullis_sessions_subject on portcullis_sessions (subject, digest);
+
+-- due is null for a record that stays until it is deleted.
+create table portcullis_records (
+	kind    text collate "C" not null,
+	name    text collate "C" not null,
+	owner   text collate "C" not null,
+	version bigint not null,
+	due     timestamptz,
+	expires timestamptz,
+	value   bytea not null,
+	primary key (kind, name)
+);
+create index portcullis_records_owner on portcullis_records (kind, owner, name);
+create index portcullis_records_due on portcullis_records (due) where due is not null;
 `}
 
 // migrationLock is the key of the advisory lock under which one process at a time looks at the schema.

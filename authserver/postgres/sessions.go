@@ -21,8 +21,8 @@ func (s *Store) PutSession(ctx context.Context, session store.Session) error {
 		return fmt.Errorf("%s: encoding it: %w", doing, unavailable(err))
 	}
 	return s.put(ctx, doing, `
-insert into portcullis_sessions (digest, due, record) values ($1, $2, $3) on conflict do nothing`,
-		session.Digest[:], dueAt(session.ExpiresAt), record)
+insert into portcullis_sessions (digest, due, record, subject) values ($1, $2, $3, $4) on conflict do nothing`,
+		session.Digest[:], dueAt(session.ExpiresAt), record, subjectColumn(session.Subject))
 }
 
 // Session implements store.Store.

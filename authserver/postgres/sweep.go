@@ -5,6 +5,9 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+
+	"github.com/portcullis-gateway/portcullis/authserver/store"
+	"github.com/portcullis-gateway/portcullis/introspect"
 )
 
 // sweepStep is how many records are removed in one transaction, so that nobody waits long for a sweep.
@@ -30,7 +33,47 @@ func (s *Store) Sweep(ctx context.Context, now time.Time, limit int) (int, error
 			}
 		}
 	}
+	for total < limit {
+		step := min(limit-total, sweepStep)
+		removed, err := s.sweepRecords(ctx, now, step)
+		if err != nil {
+			return total, err
+		}
+		total += removed
+		if removed < step {
+			break
+		}
+	}
 	return total, nil
+}
+
+// sweepRecords tells the subscribers which records it removed.
+func (s *Store) sweepRecords(ctx context.Context, now time.Time, limit int) (removed int, err error) {
+	err = s.do(ctx, "sweeping", func(ctx context.Context, conn *pgx.Conn) error {
+		rows, err := conn.Query(ctx, `
+with over as materialized (
+	select kind, name from portcullis_records where due <= $1 order by due limit $2 for update skip locked
+)
+delete from portcullis_records as record using over where record.kind = over.kind and record.name = over.name
+returning record.kind, record.name`, instant(now), limit)
+		if err != nil {
+			return err
+		}
+		gone, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (introspect.Digest, error) {
+			var kind, name string
+			err := row.Scan(&kind, &name)
+			return store.RecordDigest(kind, name), err
+		})
+		if err != nil || len(gone) == 0 {
+			return err
+		}
+		removed = len(gone)
+		return s.subscribers.Notify(store.Revocation{Records: gone})
+	})
+	if err != nil {
+		return 0, err
+	}
+	return removed, nil
 }
 
 func (s *Store) sweep(ctx context.Context, table string, now time.Time, limit int) (removed int, err error) {

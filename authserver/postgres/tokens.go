@@ -14,8 +14,8 @@ import (
 )
 
 const issueSQL = `
-insert into portcullis_tokens (digest, family, kind, due, record)
-select * from unnest($1::bytea[], $2::bytea[], $3::text[], $4::timestamptz[], $5::bytea[])`
+insert into portcullis_tokens (digest, family, kind, due, record, client, subject)
+select * from unnest($1::bytea[], $2::bytea[], $3::text[], $4::timestamptz[], $5::bytea[], $6::bytea[], $7::bytea[])`
 
 // Issue implements store.Store. A digest that the store has already is refused with store.ErrConsumed, so that
 // nothing can bring a revoked token back.
@@ -66,7 +66,7 @@ select record, rotated, revoked_at is not null from portcullis_tokens where dige
 const rotateSQL = `
 with old as (
 	update portcullis_tokens set rotated = true
-	where digest = $6 and kind = '` + string(store.Refresh) + `' and not rotated and revoked_at is null
+	where digest = $8 and kind = '` + string(store.Refresh) + `' and not rotated and revoked_at is null
 	returning digest
 ), issued as (` + issueSQL + ` where exists (select from old))
 select count(*) from old`

@@ -80,9 +80,37 @@ type Session struct {
 	State []byte `json:"state,omitempty"`
 }
 
-// Revocation tells a subscriber which tokens stopped being active.
+// Holder says whose tokens are meant: those of a user, of a client, or of both together. One of the two is not empty.
+type Holder struct {
+	Subject, ClientID string
+}
+
+// Holds says whether a token is one of the holder's.
+func (h Holder) Holds(token Token) bool {
+	return (h.Subject == "" || token.Subject == h.Subject) && (h.ClientID == "" || token.ClientID == h.ClientID)
+}
+
+// Record is a document of the server's own, such as a client, a user, a consent or a signing key.
+type Record struct {
+	// Kind and Name identify the record. They are not empty and contain no NUL.
+	Kind, Name string
+	// Owner is whose records of the kind are listed together, such as the consents of a user. It does not change.
+	Owner string
+	// Version counts the changes of the record, from 1.
+	Version uint64
+	// ExpiresAt is when a sweep may remove the record; zero: never.
+	ExpiresAt time.Time
+	Value     []byte
+}
+
+// RecordDigest is how a record is called in a Revocation.
+func RecordDigest(kind, name string) introspect.Digest { return introspect.DigestOf(kind + "\x00" + name) }
+
+// Revocation tells a subscriber which tokens stopped being active, and which records were changed or deleted.
 type Revocation struct {
 	Digests []introspect.Digest
+	// Records are RecordDigest values.
+	Records []introspect.Digest
 }
 
 // Store keeps the state of one authorization server.
@@ -106,6 +134,11 @@ type Store interface {
 	// RevokeFamily makes every token of a family inactive for ever that has been issued by then. An unknown family is
 	// no error.
 	RevokeFamily(ctx context.Context, family string) error
+	// RevokeAll makes every token of a holder inactive for ever that has been issued by then.
+	RevokeAll(ctx context.Context, holder Holder) error
+	// Tokens returns at most limit tokens of a holder, revoked, rotated and expired ones included, in the order of their
+	// digests and behind the given one.
+	Tokens(ctx context.Context, holder Holder, after introspect.Digest, limit int) ([]Token, error)
 
 	// PutCode keeps an authorization code.
 	PutCode(ctx context.Context, code Code) error
@@ -125,11 +158,25 @@ type Store interface {
 	Session(ctx context.Context, digest introspect.Digest) (Session, error)
 	// EndSession forgets a session. An unknown one is no error.
 	EndSession(ctx context.Context, digest introspect.Digest) error
+	// Sessions returns at most limit sessions of a user, expired ones included, in the order of their digests and behind
+	// the given one.
+	Sessions(ctx context.Context, subject string, after introspect.Digest, limit int) ([]Session, error)
+
+	// PutRecord keeps a record in the place of the version that record.Version names, 0 for none, and counts it up. It
+	// returns ErrConsumed if the store has another version by now, or has none.
+	PutRecord(ctx context.Context, record Record) error
+	// Record returns a record, expired ones included, or ErrNotFound.
+	Record(ctx context.Context, kind, name string) (Record, error)
+	// DeleteRecord forgets a record. An unknown one is no error.
+	DeleteRecord(ctx context.Context, kind, name string) error
+	// Records returns at most limit records of a kind, of one owner unless owner is empty, expired ones included, in the
+	// order of their names and behind the given one.
+	Records(ctx context.Context, kind, owner, after string, limit int) ([]Record, error)
 
 	// Sweep removes at most limit records whose time was up at the given instant, and says how many it removed.
 	Sweep(ctx context.Context, now time.Time, limit int) (int, error)
 
-	// Subscribe calls notify for every revocation and rotation that took effect in this process, after it is durable
+	// Subscribe calls notify for every revocation and rotation, and every change of a record, that took effect in this process, after it is durable
 	// and before the call that caused it returns, so that whoever was told of a success knows that it is seen
 	// everywhere in the process. A store that several processes share tells of those of the others, too, when it hears of
 	// them. notify must not block and must not call the store. The returned function ends it.

@@ -37,7 +37,9 @@ func (s *Subscribers) Notify(revocation Revocation) error {
 	list := slices.Clone(s.list)
 	s.mu.Unlock()
 	for _, one := range list {
-		failures = append(failures, one.tell(Revocation{Digests: slices.Clone(revocation.Digests)}))
+		failures = append(failures, one.tell(Revocation{
+			Digests: slices.Clone(revocation.Digests), Records: slices.Clone(revocation.Records),
+		}))
 	}
 	return errors.Join(failures...)
 }

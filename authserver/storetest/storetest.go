@@ -36,6 +36,8 @@ func Run(t *testing.T, open func(t *testing.T) store.Store) {
 		{"codes", codeCases},
 		{"once", onceCases},
 		{"sessions", sessionCases},
+		{"records", recordCases},
+		{"holders", holderCases},
 		{"sweep", sweepCases},
 		{"subscribe", subscribeCases},
 		{"lifecycle", lifecycleCases},
