@@ -1,6 +1,7 @@
 package authserver
 
 import (
+	"context"
 	"io"
 	"mime"
 	"net/http"
@@ -101,7 +102,7 @@ func isText(text string) bool {
 
 // readAuthorization judges an authorization request. What it returns beside a clientError is the request whose client is
 // to be told.
-func (s *Server) readAuthorization(values url.Values) (*authorization, error) {
+func (s *Server) readAuthorization(ctx context.Context, values url.Values) (*authorization, error) {
 	a := &authorization{parameters: make(map[string]string)}
 	repeated := false
 	for _, name := range authorizationParameters {
@@ -119,7 +120,11 @@ func (s *Server) readAuthorization(values url.Values) (*authorization, error) {
 		}
 	}
 	// Until here and in what follows, nobody knows where a response could go.
-	a.client = s.clients[a.parameters["client_id"]]
+	var err error
+	a.client, err = s.client(ctx, a.parameters["client_id"])
+	if err != nil {
+		return nil, err
+	}
 	if a.client == nil {
 		return nil, &pageError{http.StatusBadRequest, "The application is not registered here."}
 	}

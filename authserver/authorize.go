@@ -25,7 +25,7 @@ func (s *Server) serveAuthorize(w http.ResponseWriter, r *http.Request) {
 		redirect(w, s.url(authorizePath)+"?"+values.Encode())
 		return
 	}
-	a, err := s.readAuthorization(values)
+	a, err := s.readAuthorization(r.Context(), values)
 	if err != nil {
 		s.refuseAuthorization(w, r, a, err)
 		return

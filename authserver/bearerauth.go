@@ -19,7 +19,7 @@ func (s *Server) admitIntrospection(r *http.Request, form map[string]string) (cr
 	if !ok || isAmbiguous(r.Header["Authorization"], form) {
 		return "", s.admitClient(r, form)
 	}
-	record, err := s.activeToken(r.Context(), introspect.NewToken(credential))
+	record, _, err := s.activeToken(r.Context(), introspect.NewToken(credential))
 	challenge := bearer.Challenge{Scheme: bearer.SchemeBearer, Realm: "authorization server"}
 	switch {
 	case err != nil:

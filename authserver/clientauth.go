@@ -110,7 +110,7 @@ func (s *Server) authenticate(r *http.Request, form map[string]string, path stri
 	case form["client_secret"] != "":
 		client, err = s.find(r.Context(), AuthSecretPost, [][2]string{{form["client_id"], form["client_secret"]}})
 	default:
-		if client = s.clients[form["client_id"]]; client != nil && !client.authenticatesBy(AuthNone) {
+		if client, err = s.client(r.Context(), form["client_id"]); client != nil && !client.authenticatesBy(AuthNone) {
 			client = nil
 		}
 	}
@@ -144,7 +144,10 @@ func hasAssertion(form map[string]string) bool {
 // find returns the client that one of the credentials belongs to, or nil.
 func (s *Server) find(ctx context.Context, method string, candidates [][2]string) (*Client, error) {
 	for _, credentials := range candidates {
-		client := s.clients[credentials[0]]
+		client, err := s.client(ctx, credentials[0])
+		if err != nil {
+			return nil, err
+		}
 		if client == nil || !client.authenticatesBy(method) {
 			client = s.decoy
 		}
@@ -175,9 +178,9 @@ func (s *Server) findByAssertion(ctx context.Context, form map[string]string, pa
 	if err != nil {
 		return nil, nil
 	}
-	client := s.signer(ctx, a)
-	if client == nil {
-		return nil, nil
+	client, err := s.signer(ctx, a)
+	if err != nil || client == nil {
+		return nil, err
 	}
 	refusal := func(reason string) error { return refuse(http.StatusUnauthorized, "invalid_client", reason) }
 	switch id, ok := form["client_id"]; {
@@ -202,10 +205,11 @@ func (s *Server) findByAssertion(ctx context.Context, form map[string]string, pa
 
 // signer returns the client that is the subject of an assertion, if it has signed it in the way that it is registered
 // for. Whether there is such a client the time that this takes does not tell.
-func (s *Server) signer(ctx context.Context, a *assertion) *Client {
-	var client *Client
+func (s *Server) signer(ctx context.Context, a *assertion) (client *Client, err error) {
 	if a.claims.Subject != nil {
-		client = s.clients[*a.claims.Subject]
+		if client, err = s.client(ctx, *a.claims.Subject); err != nil {
+			return nil, err
+		}
 	}
 	method := AuthPrivateKeyJWT
 	if slices.Contains(secretAlgorithms, a.algorithm) {
@@ -215,22 +219,19 @@ func (s *Server) signer(ctx context.Context, a *assertion) *Client {
 		for _, key := range s.decoyKeys {
 			a.isSignedWith(key) // one of them fits
 		}
-		return nil
+		return nil, nil
 	}
 	signed := false
 	if method == AuthSecretJWT {
 		signed = a.isSignedWith(client.Secret.key)
-	} else {
-		var err error
-		if signed, err = client.Keys.verify(ctx, a); err != nil && ctx.Err() == nil {
-			s.logger.WarnContext(ctx, "a client cannot authenticate",
-				slog.String("client_id", client.ID), slog.String("error", err.Error()))
-		}
+	} else if signed, err = client.Keys.verify(ctx, a); err != nil && ctx.Err() == nil {
+		s.logger.WarnContext(ctx, "a client cannot authenticate",
+			slog.String("client_id", client.ID), slog.String("error", err.Error()))
 	}
 	if !signed {
-		return nil
+		return nil, nil
 	}
-	return client
+	return client, nil
 }
 
 // newDecoyKeys returns a key of each kind, for the assertions of clients that do not exist.

@@ -18,7 +18,8 @@ const GrantAuthorizationCode = "authorization_code"
 var errInvalidGrant = refuse(http.StatusBadRequest, "invalid_grant", "the code or refresh token is invalid, expired, used, revoked, or another client's, or does not fit the request")
 
 // exchangeCode exchanges an authorization code for tokens (RFC 6749 section 4.1.3).
-func (s *Server) exchangeCode(ctx context.Context, client *Client, form map[string]string) (map[string]any, error) {
+func (s *Server) exchangeCode(ctx context.Context, request *tokenRequest) (map[string]any, error) {
+	form := request.form
 	value := form["code"]
 	if value == "" {
 		return nil, refuse(http.StatusBadRequest, "invalid_request", "code is missing")
@@ -39,9 +40,12 @@ func (s *Server) exchangeCode(ctx context.Context, client *Client, form map[stri
 		return nil, err
 	}
 	redirectURI, sent := form["redirect_uri"]
-	user := s.users[granted.Subject]
+	user, err := s.user(ctx, granted.Subject)
+	if err != nil {
+		return nil, err
+	}
 	switch {
-	case code.ClientID != client.ID,
+	case code.ClientID != request.client.ID,
 		sent && redirectURI != granted.RedirectURI,
 		!verifies(form["code_verifier"], granted.Challenge),
 		user == nil:
@@ -51,7 +55,11 @@ func (s *Server) exchangeCode(ctx context.Context, client *Client, form map[stri
 	case !s.now().Before(code.ExpiresAt):
 		return nil, errInvalidGrant
 	}
-	issued := s.newGrant(client, user, code.Family, granted.Scope)
+	g := &grant{user: user, subject: user.Name, family: code.Family, scope: granted.Scope}
+	issued := s.issueAccess(request, g, g.scope)
+	if request.client.may(GrantRefreshToken) {
+		issued.addRefresh(g, s.now().Add(s.refreshTokenTTL))
+	}
 	switch err := s.store.Redeem(ctx, digest, issued.tokens...); {
 	case errors.Is(err, store.ErrConsumed):
 		return nil, s.punish(ctx, code.Family)

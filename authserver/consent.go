@@ -82,9 +82,14 @@ func (s *Server) findPending(r *http.Request, handle string) (*pending, error) {
 		values.Set(name, value)
 	}
 	// It was good when it was kept. The configuration may have changed since.
-	a, err := s.readAuthorization(values)
-	if err != nil {
+	a, err := s.readAuthorization(r.Context(), values)
+	var fault *pageError
+	var told *clientError
+	switch {
+	case errors.As(err, &fault), errors.As(err, &told):
 		return nil, errNoRequest
+	case err != nil:
+		return nil, err
 	}
 	return &pending{a, digest, current, current.user.grantable(a.scope)}, nil
 }

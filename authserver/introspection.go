@@ -45,7 +45,7 @@ func (s *Server) answer(w http.ResponseWriter, r *http.Request) (map[string]any,
 // members says what the server knows of a token (RFC 7662 section 2.2). Of a token that is unknown, expired, revoked,
 // or no access token, nobody learns which of these it is.
 func (s *Server) members(ctx context.Context, token introspect.Token) (map[string]any, error) {
-	record, err := s.activeToken(ctx, token)
+	record, user, err := s.activeToken(ctx, token)
 	if err != nil {
 		return nil, err
 	}
@@ -65,9 +65,9 @@ func (s *Server) members(ctx context.Context, token introspect.Token) (map[strin
 	if record.Subject != "" {
 		members["sub"] = record.Subject
 	}
-	if record.Username != "" {
-		members["username"] = record.Username
-		for name, values := range s.users[record.Username].Claims {
+	if user != nil {
+		members["username"] = user.Name
+		for name, values := range user.Claims {
 			if members[name] = values; len(values) == 1 {
 				members[name] = values[0]
 			}
@@ -84,21 +84,25 @@ func (s *Server) members(ctx context.Context, token introspect.Token) (map[strin
 
 func inactive() map[string]any { return map[string]any{"active": false} }
 
-// activeToken returns the record of an access token that is active, or nil.
-func (s *Server) activeToken(ctx context.Context, token introspect.Token) (*store.Token, error) {
+// activeToken returns the record of an access token that is active, and its user if it has one, or nil.
+func (s *Server) activeToken(ctx context.Context, token introspect.Token) (*store.Token, *User, error) {
 	if !strings.HasPrefix(token.Value(), accessPrefix) {
-		return nil, nil
+		return nil, nil, nil
 	}
 	record, err := s.store.Token(ctx, token.Digest())
 	switch {
 	case errors.Is(err, store.ErrNotFound):
-		return nil, nil
+		return nil, nil, nil
 	case err != nil:
-		return nil, err
-	case record.Kind != store.Access, record.Revoked, !s.now().Before(record.ExpiresAt), !s.knows(record.ClientID, record.Username):
-		return nil, nil
+		return nil, nil, err
+	case record.Kind != store.Access, record.Revoked, !s.now().Before(record.ExpiresAt):
+		return nil, nil, nil
 	}
-	return &record, nil
+	client, user, err := s.parties(ctx, record.ClientID, record.Username)
+	if err != nil || client == nil || user == nil && record.Username != "" {
+		return nil, nil, err
+	}
+	return &record, user, nil
 }
 
 // Introspect answers in the same process what the introspection endpoint answers over HTTP. The only fault that it
@@ -118,11 +122,6 @@ func (s *Server) Confirm(next introspect.Introspector) introspect.Introspector {
 	return confirmed{s, next}
 }
 
-// knows says whether the client of a token is registered, and its user, if it has one.
-func (s *Server) knows(clientID, username string) bool {
-	return s.clients[clientID] != nil && (username == "" || s.users[username] != nil)
-}
-
 type confirmed struct {
 	server *Server
 	next   introspect.Introspector
@@ -130,8 +129,15 @@ type confirmed struct {
 
 func (c confirmed) Introspect(ctx context.Context, token introspect.Token) (*introspect.Answer, error) {
 	answer, err := c.next.Introspect(ctx, token)
-	if err != nil || !answer.Active || c.server.knows(answer.ClientID(), answer.Username()) {
+	if err != nil || !answer.Active {
 		return answer, err
 	}
-	return answer.Inactive(), nil
+	client, user, err := c.server.parties(ctx, answer.ClientID(), answer.Username())
+	switch {
+	case err != nil:
+		return nil, fmt.Errorf("%w: %w", introspect.ErrUnavailable, err)
+	case client == nil, user == nil && answer.Username() != "":
+		return answer.Inactive(), nil
+	}
+	return answer, nil
 }

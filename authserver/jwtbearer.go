@@ -2,6 +2,7 @@ package authserver
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"net/http"
@@ -67,7 +68,8 @@ func (i *AssertionIssuer) check() error {
 
 // exchangeAssertion issues a token of the subject of an assertion to the client that presents it (RFC 7523 section 3.1).
 // Nothing is used up unless a token is issued.
-func (s *Server) exchangeAssertion(ctx context.Context, client *Client, form map[string]string, scope []string) (map[string]any, error) {
+func (s *Server) exchangeAssertion(ctx context.Context, request *tokenRequest, scope []string) (map[string]any, error) {
+	form := request.form
 	if form["assertion"] == "" {
 		return nil, refuse(http.StatusBadRequest, "invalid_request", "assertion is missing")
 	}
@@ -105,7 +107,8 @@ func (s *Server) exchangeAssertion(ctx context.Context, client *Client, form map
 	case !fresh:
 		return nil, refusal("the assertion was used before")
 	}
-	return s.issue(ctx, client, subject, scope)
+	// RFC 7521 section 4.1: without a refresh token.
+	return s.issue(ctx, s.issueAccess(request, &grant{subject: subject, family: rand.Text(), scope: scope}, scope))
 }
 
 // limit takes out of a client's scopes those that the issuer may not cause. If the client asked for them it is an error,

@@ -111,7 +111,10 @@ func (s *Server) session(r *http.Request) (*session, error) {
 	if err := json.Unmarshal(record.State, &state); err != nil {
 		return nil, err
 	}
-	user := s.users[record.Subject]
+	user, err := s.user(r.Context(), record.Subject)
+	if err != nil {
+		return nil, err
+	}
 	if user == nil || user.Password.version != state.Password || !s.now().Before(record.ExpiresAt) {
 		return nil, nil
 	}

@@ -94,7 +94,10 @@ func (s *Server) registerUsers(users []User) error {
 // signIn returns the user who has the name and the password, or nil. For a name that nobody has it takes as long as for
 // one of the users with the wrong password.
 func (s *Server) signIn(ctx context.Context, name, password string) (*User, error) {
-	user := s.users[name]
+	user, err := s.user(ctx, name)
+	if err != nil {
+		return nil, err
+	}
 	if user == nil && len(s.passwords) == 0 {
 		return nil, nil
 	}

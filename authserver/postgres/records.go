@@ -40,7 +40,7 @@ func (s *Store) PutRecord(ctx context.Context, record store.Record) error {
 		statement = replaceRecordSQL
 	}
 	return s.changed(ctx, "keeping a record", digest, func(ctx context.Context, conn *pgx.Conn) (bool, error) {
-		done, err := conn.Exec(ctx, statement, record.Kind, record.Name, record.Owner, int64(record.Version), //nolint:gosec // it counts from 1
+		done, err := conn.Exec(ctx, statement, record.Kind, record.Name, record.Owner, int64(record.Version),
 			due, expires, record.Value, channel, s.message(aRecord, digest))
 		if err == nil && done.RowsAffected() == 0 {
 			return false, store.ErrConsumed

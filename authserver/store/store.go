@@ -42,10 +42,16 @@ type Token struct {
 	Family   string `json:"family"`
 	ClientID string `json:"client_id"`
 	// Subject is the user who authorized the token; empty where the client acts for itself (RFC 6749 section 4.4).
-	Subject   string    `json:"sub,omitempty"`
-	Username  string    `json:"username,omitempty"`
-	Scope     []string  `json:"scope,omitempty"`
-	Audience  []string  `json:"aud,omitempty"`
+	Subject  string   `json:"sub,omitempty"`
+	Username string   `json:"username,omitempty"`
+	Scope    []string `json:"scope,omitempty"`
+	// Audience are the resources that an access token is for, or a refresh token may be exchanged for (RFC 8707).
+	Audience []string `json:"aud,omitempty"`
+	// Confirmation is the key that whoever presents the token has to have, by its method (RFC 7800 section 3.1).
+	Confirmation map[string]string `json:"cnf,omitempty"`
+	// AuthTime is when the user signed in, in seconds of Unix time, or 0. ACR is how (RFC 9470 section 6.2).
+	AuthTime  int64     `json:"auth_time,omitempty"`
+	ACR       string    `json:"acr,omitempty"`
 	IssuedAt  time.Time `json:"iat"`
 	ExpiresAt time.Time `json:"exp"`
 	// Revoked and Rotated are set by the store alone.
@@ -104,7 +110,9 @@ type Record struct {
 }
 
 // RecordDigest is how a record is called in a Revocation.
-func RecordDigest(kind, name string) introspect.Digest { return introspect.DigestOf(kind + "\x00" + name) }
+func RecordDigest(kind, name string) introspect.Digest {
+	return introspect.DigestOf(kind + "\x00" + name)
+}
 
 // Revocation tells a subscriber which tokens stopped being active, and which records were changed or deleted.
 type Revocation struct {

@@ -35,7 +35,8 @@ var holderCases = []testCase{
 		require.Empty(t, listed(t, s, store.Holder{Subject: "alice"}, 100))
 		require.Empty(t, listed(t, s, store.Holder{ClientID: "wiki"}, 100))
 	}},
-	{"all tokens of a holder are revoked, however many, the subscribers are told, and nobody else's are touched",
+	{
+		"all tokens of a holder are revoked, however many, the subscribers are told, and nobody else's are touched",
 		func(t *testing.T, s store.Store) {
 			const many = 1100
 			tokens := make([]store.Token, many)
@@ -65,7 +66,8 @@ var holderCases = []testCase{
 			require.False(t, active(t, s, introspect.DigestOf("other client")))
 			require.NoError(t, s.RevokeAll(t.Context(), store.Holder{ClientID: "nobody"}))
 			require.True(t, active(t, s, introspect.DigestOf("other user")))
-		}},
+		},
+	},
 	{"race: whoever rotates while all is revoked is left with nothing", func(t *testing.T, s store.Store) {
 		for round := range rounds {
 			old := held(named("old %d", round), "alice", "wiki")
