@@ -22,13 +22,15 @@ import (
 // calls that are under way. It is safe for concurrent use.
 type State struct {
 	memory *Memory
-	prefix []byte
+	prefix [prefixSize]byte
 	usage  *usage
 
 	mu sync.Mutex
 	// flights holds, for each token, the calls that are under way, the last one first.
 	flights map[key]*flight
 	dead    tombstones
+
+	pilots pilots
 }
 
 // flight is one call to the authority, for any number of requests.
@@ -55,16 +57,21 @@ func NewState(memory *Memory, authority, client string) *State {
 		prefix = binary.BigEndian.AppendUint64(prefix, uint64(len(name)))
 		prefix = append(prefix, name...)
 	}
-	// One digest stands for all of them, so that the key of a token is made of a few bytes, however long the names are.
 	sum := sha256.Sum256(prefix)
-	return &State{memory: memory, prefix: sum[:], usage: new(usage), flights: make(map[key]*flight)}
+	return &State{
+		memory: memory, prefix: [prefixSize]byte(sum[:]), usage: new(usage), flights: make(map[key]*flight), pilots: newPilots(),
+	}
 }
+
+// prefixSize is how many bytes of a digest stand for an authority and a client: as many as fit into one block of SHA-256
+// together with the digest of a token.
+const prefixSize = 23
 
 // key digests authority, client and token, each of a fixed length by now.
 func (s *State) key(token introspect.Digest) key {
-	var text [2 * sha256.Size]byte
-	copy(text[:], s.prefix)
-	copy(text[sha256.Size:], token[:])
+	var text [prefixSize + sha256.Size]byte
+	copy(text[:], s.prefix[:])
+	copy(text[prefixSize:], token[:])
 	return sha256.Sum256(text[:])
 }
 
@@ -206,11 +213,7 @@ func (c *Cache) check(k key, token introspect.Token) {
 	default:
 		return
 	}
-	f := c.begin(k)
-	go func() {
-		defer func() { <-c.checks }()
-		c.fly(f, k, token.AskedSince(time.Time{}).Confirming())
-	}()
+	s.pilots.start(job{by: c, flight: c.begin(k), key: k, token: token.AskedSince(time.Time{}).Confirming(), check: true})
 }
 
 // confirm has an answer confirmed before it is used. While the authority cannot be asked the answer may do as it is.
@@ -245,7 +248,7 @@ func (c *Cache) join(k key, token introspect.Token) (*flight, introspect.Source,
 		return nil, introspect.Stale, e.answer.From(introspect.Stale)
 	}
 	f := c.begin(k)
-	go c.fly(f, k, token.AskedSince(time.Time{}))
+	s.pilots.start(job{by: c, flight: f, key: k, token: token.AskedSince(time.Time{})})
 	return f, introspect.Miss, nil
 }
 
@@ -260,22 +263,29 @@ func (c *Cache) begin(k key) *flight {
 // fly makes the call on a context of its own: the request that began it may hang up, and the others still want to
 // know. The call ends by itself, since every Introspector below bounds its own time.
 func (c *Cache) fly(f *flight, k key, token introspect.Token) {
-	defer close(f.done)
 	f.answer, f.err = c.call(token)
+	c.land(f, k)
+	c.state.memory.welcome()
+}
+
+// land keeps the answer of a call, and gives it to those who wait.
+func (c *Cache) land(f *flight, k key) {
+	defer close(f.done)
 	s := c.state
 	s.mu.Lock()
-	c.keep(f, k)
-	s.mu.Unlock()
-	s.memory.settle()
-
-	// Until here a new request joins this flight, since ristretto shows what was put with a delay.
-	s.mu.Lock()
 	defer s.mu.Unlock()
+	if removed := c.keep(f, k); removed {
+		// Until it is gone for certain a new request joins this flight.
+		s.mu.Unlock()
+		s.memory.settle()
+		s.mu.Lock()
+	}
 	s.landed(f, k)
 }
 
-// keep keeps what a call has told, unless something is remembered that was asked for later. The caller holds the lock.
-func (c *Cache) keep(f *flight, k key) {
+// keep keeps what a call has told, unless something is remembered that was asked for later. It says whether an active answer
+// was removed, which may be seen until the memory has settled. The caller holds the lock.
+func (c *Cache) keep(f *flight, k key) (removed bool) {
 	memory := c.state.memory
 	e := memory.get(k)
 	if f.err == nil {
@@ -292,10 +302,11 @@ func (c *Cache) keep(f *flight, k key) {
 			e.fail(c.id, c.now())
 		}
 	case c.now().Before(c.life.end(f.answer)):
-		memory.put(&entry{key: k, epoch: f.epoch, answer: f.answer.From(introspect.Memory), usage: c.state.usage})
+		return memory.put(&entry{key: k, epoch: f.epoch, answer: f.answer.From(introspect.Memory), usage: c.state.usage})
 	default:
-		memory.remove(k)
+		return memory.remove(k)
 	}
+	return false
 }
 
 // landed takes a call out of those that are under way. The caller holds the lock.

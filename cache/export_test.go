@@ -22,3 +22,6 @@ const EntryBytes = entryBytes
 
 // InactiveBytes is what is accounted for an inactive answer.
 const InactiveBytes = inactiveBytes
+
+// ManyNewcomers is how many answers are remembered beside the budget, at most.
+const ManyNewcomers = manyNewcomers

@@ -64,13 +64,15 @@ func (e *entry) tried(by uint64) time.Time {
 	return e.answer.AskedAt
 }
 
-// Memory keeps answers within a budget of bytes. Active and inactive answers are kept apart: whoever sends unknown
+// Memory keeps answers within a budget of bytes, and the last few beside it. Active and inactive answers are kept apart: whoever sends unknown
 // tokens can push out inactive answers only. One Memory may serve several States. It is safe for concurrent use and
 // nobody has to close it: what it holds goes when the last user has let go of it, which after a reload may be a
 // request that outlives its handler.
 type Memory struct {
 	active   *ristretto.Cache[uint64, *entry]
 	inactive inactiveStore
+	// newcomers are the active answers that ristretto may not show yet.
+	newcomers newcomers
 }
 
 // DefaultMemory is the budget of a Memory, in bytes, where nobody says otherwise.
@@ -83,10 +85,13 @@ const MinMemory = 64 << 10
 const MaxMemory = 1 << 40
 
 // entryBytes is what an active answer takes in memory beside itself: the entry, and ristretto's own records of it.
-const entryBytes = 64 + 192
+const entryBytes = 64 + 208
 
 // typicalBytes is what an active answer takes as a rule; ristretto wants to count ten times as many keys as it keeps.
 const typicalBytes = 640
+
+// bufferItems is how many lookups ristretto notes before it wakes a goroutine that counts them.
+const bufferItems = 512
 
 // NewMemory returns a memory of the given budget in bytes, an eighth of which is for inactive answers.
 func NewMemory(budget int64) (*Memory, error) {
@@ -97,7 +102,7 @@ func NewMemory(budget int64) (*Memory, error) {
 	active, err := ristretto.NewCache(&ristretto.Config[uint64, *entry]{
 		NumCounters:        max(budget/typicalBytes*10, 1024),
 		MaxCost:            budget - forInactive,
-		BufferItems:        64,
+		BufferItems:        bufferItems,
 		IgnoreInternalCost: true,
 		KeyToHash:          func(hash uint64) (uint64, uint64) { return hash, 0 },
 		OnExit:             (*entry).gone,
@@ -117,31 +122,57 @@ func (m *Memory) get(k key) *entry {
 	if e, ok := m.active.Get(k.hash()); ok && e.key == k {
 		return e
 	}
+	if e := m.newcomers.get(k); e != nil {
+		return e
+	}
 	return m.inactive.get(k)
 }
 
-// put remembers an entry in place of what was there. An active one is visible after settle.
-func (m *Memory) put(e *entry) {
+// put remembers an entry in place of what was there. It says whether an active one may be seen in the place of an
+// inactive one until settle.
+func (m *Memory) put(e *entry) (removed bool) {
 	if !e.answer.Active {
-		m.active.Del(e.key.hash())
+		removed = m.removeActive(e.key)
 		m.inactive.put(e)
-		return
+		return removed
 	}
 	m.inactive.remove(e.key)
 	e.kept()
 	if !m.active.Set(e.key.hash(), e, e.bytes()) {
 		e.gone()
+		return false
 	}
+	m.newcomers.add(e)
+	return false
 }
 
-// remove forgets a key, for certain after settle.
-func (m *Memory) remove(k key) {
-	m.active.Del(k.hash())
+// remove forgets a key. It says whether an active entry may be seen until settle.
+func (m *Memory) remove(k key) (removed bool) {
+	removed = m.removeActive(k)
 	m.inactive.remove(k)
+	return removed
+}
+
+// removeActive has nothing to do for a key that is not there and is not on its way.
+func (m *Memory) removeActive(k key) bool {
+	isNew := m.newcomers.remove(k)
+	if _, ok := m.active.Get(k.hash()); !ok && !isNew {
+		return false
+	}
+	m.active.Del(k.hash())
+	return true
 }
 
 // settle waits until every put and remove that returned before is visible.
 func (m *Memory) settle() { m.active.Wait() }
+
+// welcome lets go of newcomers that are not new any more, if there are enough of them.
+func (m *Memory) welcome() {
+	if m.newcomers.begin() {
+		m.settle()
+		m.newcomers.end()
+	}
+}
 
 // inactiveBytes is what an inactive answer takes in memory: the entry, the answer, and its place in a map.
 const inactiveBytes = 512

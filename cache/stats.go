@@ -14,6 +14,7 @@ func (s *State) Stats() Stats {
 
 // Sweep frees what was forgotten and still takes up memory. It looks at every answer in the memory.
 func (s *State) Sweep() {
+	s.memory.settle()
 	for _, k := range s.memory.keys(func(e *entry) bool { return e.usage == s.usage && s.dead.dead(e.epoch, e.answer) }) {
 		s.memory.remove(k)
 	}

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"iter"
 	"strconv"
 	"unicode/utf16"
@@ -125,12 +124,11 @@ func parseObject(body []byte) (object, error) {
 	case hasLoneSurrogate(body):
 		return nil, errors.New("half of a UTF-16 surrogate pair")
 	}
-	decoder := json.NewDecoder(bytes.NewReader(body))
-	decoder.UseNumber()
-	if token, err := decoder.Token(); err != nil || token != json.Delim('{') {
+	r := reader{text: string(body)}
+	if r.next() != '{' {
 		return nil, errors.New("not a JSON object")
 	}
-	return parseMembers(decoder, 1)
+	return r.members(1)
 }
 
 // hasLoneSurrogate tells whether a string escape of valid JSON names half a character. encoding/json would replace it,
@@ -165,60 +163,4 @@ func escapedUnit(escape []byte) (rune, bool) {
 	}
 	unit, err := strconv.ParseUint(string(escape[2:6]), 16, 16)
 	return rune(unit), err == nil
-}
-
-func parseMembers(decoder *json.Decoder, depth int) (object, error) {
-	var members object
-	seen := map[string]bool{}
-	for decoder.More() {
-		token, err := decoder.Token()
-		name, isString := token.(string)
-		if err != nil || !isString {
-			return nil, errors.New("not JSON")
-		}
-		if seen[name] {
-			return nil, errors.New("one member name twice in one object")
-		}
-		seen[name] = true
-		value, err := parseValue(decoder, depth)
-		if err != nil {
-			return nil, err
-		}
-		members = append(members, member{name, value})
-	}
-	return members, closing(decoder)
-}
-
-func parseValue(decoder *json.Decoder, depth int) (any, error) {
-	token, err := decoder.Token()
-	if err != nil {
-		return nil, errors.New("not JSON")
-	}
-	delimiter, isDelimiter := token.(json.Delim)
-	if !isDelimiter {
-		return token, nil
-	}
-	if depth == maxDepth {
-		return nil, fmt.Errorf("nested deeper than %d levels", maxDepth)
-	}
-	if delimiter == '{' {
-		members, err := parseMembers(decoder, depth+1)
-		return Object{members}, err
-	}
-	elements := []any{}
-	for decoder.More() {
-		element, err := parseValue(decoder, depth+1)
-		if err != nil {
-			return nil, err
-		}
-		elements = append(elements, element)
-	}
-	return elements, closing(decoder)
-}
-
-func closing(decoder *json.Decoder) error {
-	if _, err := decoder.Token(); err != nil {
-		return errors.New("not JSON")
-	}
-	return nil
 }

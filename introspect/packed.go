@@ -241,6 +241,13 @@ func sharedNames(names []string) (known []string, isShared bool) {
 		key.WriteByte(':')
 		key.WriteString(name)
 	}
+	if list, ok := sharedLists.values.Load(key.String()); ok {
+		return list.([]string), true
+	}
+	// They are parts of a text that nobody keeps.
+	for i, name := range names {
+		names[i] = strings.Clone(name)
+	}
 	list, isShared := sharedLists.one(key.String(), names)
 	return list.([]string), isShared
 }
