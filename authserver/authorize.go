@@ -108,11 +108,16 @@ type grantedCode struct {
 	Challenge   string   `json:"code_challenge"`
 	Subject     string   `json:"sub"`
 	Scope       []string `json:"scope,omitempty"`
+	// Versions are those of the user and the client: after either was disabled, or the user's password changed, the code is
+	// worth nothing.
+	Versions string `json:"versions"`
 }
 
 // issueCode sends an authorization code to the client.
 func (s *Server) issueCode(w http.ResponseWriter, r *http.Request, a *authorization, current *session, scope []string) error {
-	granted, err := json.Marshal(grantedCode{a.redirectURI, a.parameters["code_challenge"], current.user.Name, scope})
+	granted, err := json.Marshal(grantedCode{
+		a.redirectURI, a.parameters["code_challenge"], current.user.Name, scope, versionsOf(a.client, current.user),
+	})
 	if err != nil {
 		return err
 	}

@@ -1084,7 +1084,7 @@ func FuzzAuthorize(f *testing.F) {
 		}},
 		Logger: slog.New(slog.DiscardHandler),
 	}
-	server, err := authserver.New(config, nil)
+	server, err := authserver.New(config, new(memory))
 	require.NoError(f, err)
 	f.Fuzz(func(t *testing.T, query string) {
 		r := httptest.NewRequest(http.MethodGet, "/oauth2/authorize", nil)

@@ -26,10 +26,14 @@ func (s *Server) admitIntrospection(r *http.Request, form map[string]string) (cr
 		return "", err
 	case record == nil:
 		challenge.Error = "invalid_token"
-		return "", &oauthError{http.StatusUnauthorized, challenge.Error, "the access token is not active", challenge.String()}
+		return "", &oauthError{
+			status: http.StatusUnauthorized, code: challenge.Error, description: "the access token is not active", challenge: challenge.String(),
+		}
 	case !slices.Contains(record.Scope, scopeIntrospection):
 		challenge.Error, challenge.Scope = "insufficient_scope", []string{scopeIntrospection}
-		return "", &oauthError{http.StatusForbidden, challenge.Error, "the access token may not introspect tokens", challenge.String()}
+		return "", &oauthError{
+			status: http.StatusForbidden, code: challenge.Error, description: "the access token may not introspect tokens", challenge: challenge.String(),
+		}
 	}
 	return credential, nil
 }

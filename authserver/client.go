@@ -40,8 +40,17 @@ type Client struct {
 	RedirectURIs []string
 	// Trusted says that users are not asked whether they consent.
 	Trusted bool
+	// Audiences are the resources that the client may ask tokens for (RFC 8707).
+	Audiences []string
 	// MayIntrospect says that the client is a protected resource that may ask about any token.
 	MayIntrospect bool
+
+	// former are the secrets before Secret that go on for a while.
+	former []formerSecret
+	// generation counts how often the client was disabled and enabled.
+	generation uint64
+	// use is nil for a client of the configuration.
+	use *use
 }
 
 func (c *Client) check() error {

@@ -14,6 +14,7 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"time"
 )
 
 // The ways in which a client authenticates (RFC 7591 section 2, OpenID Connect Core section 9). A client that
@@ -103,12 +104,12 @@ func (s *Server) authenticate(r *http.Request, form map[string]string, path stri
 	case len(lines) == 1:
 		challenge = basicChallenge
 		if candidates, ok := basicCredentials(lines[0]); ok {
-			client, err = s.find(r.Context(), AuthSecretBasic, candidates)
+			client, err = s.find(r, AuthSecretBasic, candidates)
 		}
 	case hasAssertion(form):
 		client, err = s.findByAssertion(r.Context(), form, path)
 	case form["client_secret"] != "":
-		client, err = s.find(r.Context(), AuthSecretPost, [][2]string{{form["client_id"], form["client_secret"]}})
+		client, err = s.find(r, AuthSecretPost, [][2]string{{form["client_id"], form["client_secret"]}})
 	default:
 		if client, err = s.client(r.Context(), form["client_id"]); client != nil && !client.authenticatesBy(AuthNone) {
 			client = nil
@@ -118,10 +119,13 @@ func (s *Server) authenticate(r *http.Request, form map[string]string, path stri
 	case err != nil:
 		return nil, err
 	case client == nil:
-		return nil, &oauthError{http.StatusUnauthorized, "invalid_client", "client authentication failed", challenge}
+		return nil, &oauthError{
+			status: http.StatusUnauthorized, code: "invalid_client", description: "client authentication failed", challenge: challenge,
+		}
 	case ok && id != client.ID:
 		return nil, refuse(http.StatusBadRequest, "invalid_request", "client_id differs from the client that authenticated")
 	}
+	s.notice(r.Context(), client)
 	return client, nil
 }
 
@@ -142,30 +146,62 @@ func hasAssertion(form map[string]string) bool {
 }
 
 // find returns the client that one of the credentials belongs to, or nil.
-func (s *Server) find(ctx context.Context, method string, candidates [][2]string) (*Client, error) {
-	for _, credentials := range candidates {
-		client, err := s.client(ctx, credentials[0])
-		if err != nil {
-			return nil, err
-		}
-		if client == nil || !client.authenticatesBy(method) {
-			client = s.decoy
-		}
-		matches, err := client.Secret.matches(ctx, credentials[1])
-		if err != nil {
-			return nil, err
-		}
-		if matches {
-			return client, nil
-		}
-		if s.decoy.Secret.slow && !client.Secret.slow {
-			// A quick refusal would tell that this client exists, among others that take their time.
-			if _, err := s.decoy.Secret.matches(ctx, credentials[1]); err != nil {
-				return nil, err
+func (s *Server) find(r *http.Request, method string, candidates [][2]string) (*Client, error) {
+	return s.throttled(r, candidates[0][0], func(ctx context.Context) (*Client, error) {
+		for _, credentials := range candidates {
+			if client, err := s.findOne(ctx, method, credentials[0], credentials[1]); err != nil || client != nil {
+				return client, err
 			}
 		}
+		return nil, nil
+	})
+}
+
+// findOne returns the client with an id and a secret, or nil.
+func (s *Server) findOne(ctx context.Context, method, id, secret string) (*Client, error) {
+	client, err := s.client(ctx, id)
+	if err != nil {
+		return nil, err
 	}
-	return nil, nil
+	decoy := s.decoySecret()
+	checked := decoy
+	exists := client != nil
+	if exists && client.authenticatesBy(method) {
+		checked = client.Secret
+	}
+	matches, err := checked.matches(ctx, secret)
+	if err != nil {
+		return nil, err
+	}
+	if !matches && checked != decoy {
+		matches, err = client.hadSecret(ctx, secret, s.now())
+	}
+	if err != nil || matches {
+		return client, err
+	}
+	if decoy.slow && !checked.slow {
+		// A quick refusal would tell that this client exists, among others that take their time.
+		if _, err := decoy.matches(ctx, secret); err != nil {
+			return nil, err
+		}
+	}
+	if exists {
+		err = s.asUnknown(ctx, id)
+	}
+	return nil, err
+}
+
+// hadSecret says whether the client had the secret before its present one, and may still use it.
+func (c *Client) hadSecret(ctx context.Context, secret string, now time.Time) (bool, error) {
+	for _, former := range c.former {
+		if !now.Before(former.until) {
+			continue
+		}
+		if matches, err := former.secret.matches(ctx, secret); err != nil || matches {
+			return matches, err
+		}
+	}
+	return false, nil
 }
 
 // findByAssertion returns the client that has signed an assertion (RFC 7523 section 3), or nil. The assertion is of no
@@ -229,7 +265,7 @@ func (s *Server) signer(ctx context.Context, a *assertion) (client *Client, err 
 			slog.String("client_id", client.ID), slog.String("error", err.Error()))
 	}
 	if !signed {
-		return nil, nil
+		return nil, s.asUnknown(ctx, client.ID)
 	}
 	return client, nil
 }

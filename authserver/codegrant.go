@@ -48,7 +48,7 @@ func (s *Server) exchangeCode(ctx context.Context, request *tokenRequest) (map[s
 	case code.ClientID != request.client.ID,
 		sent && redirectURI != granted.RedirectURI,
 		!verifies(form["code_verifier"], granted.Challenge),
-		user == nil:
+		user == nil || granted.Versions != versionsOf(request.client, user):
 		return nil, errInvalidGrant
 	case code.Redeemed:
 		return nil, s.punish(ctx, code.Family)
@@ -68,7 +68,7 @@ func (s *Server) exchangeCode(ctx context.Context, request *tokenRequest) (map[s
 	case err != nil:
 		return nil, err
 	}
-	return issued.members, nil
+	return s.handOut(ctx, request, g, issued)
 }
 
 // punish revokes all tokens of an authorization whose code or refresh token was used twice, since one of the two users

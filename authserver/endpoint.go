@@ -6,10 +6,13 @@ import (
 	"errors"
 	"io"
 	"log/slog"
+	"math"
 	"mime"
 	"net/http"
 	"net/url"
+	"strconv"
 	"strings"
+	"time"
 )
 
 // maxForm bounds the body of a request to an endpoint, in bytes.
@@ -22,6 +25,8 @@ type oauthError struct {
 	description string
 	// challenge is the WWW-Authenticate header, which a request that used the Authorization header is answered with.
 	challenge string
+	// retryAfter is when to try again.
+	retryAfter time.Duration
 }
 
 func (e *oauthError) Error() string { return e.code + ": " + e.description }
@@ -42,6 +47,9 @@ func (s *Server) writeError(w http.ResponseWriter, r *http.Request, err error) {
 	}
 	if refusal.challenge != "" {
 		w.Header().Set("WWW-Authenticate", refusal.challenge)
+	}
+	if refusal.retryAfter > 0 {
+		w.Header().Set("Retry-After", strconv.Itoa(int(math.Ceil(refusal.retryAfter.Seconds()))))
 	}
 	writeJSON(w, refusal.status, map[string]any{"error": refusal.code, "error_description": refusal.description})
 }

@@ -74,9 +74,9 @@ func (i *issuance) addRefresh(g *grant, expires time.Time) {
 }
 
 // issue keeps the tokens of a grant that nothing is used up for.
-func (s *Server) issue(ctx context.Context, issued *issuance) (map[string]any, error) {
+func (s *Server) issue(ctx context.Context, request *tokenRequest, g *grant, issued *issuance) (map[string]any, error) {
 	if err := s.store.Issue(ctx, issued.tokens...); err != nil {
 		return nil, err
 	}
-	return issued.members, nil
+	return s.handOut(ctx, request, g, issued)
 }

@@ -77,6 +77,12 @@ func (m *memory) PutOnce(_ context.Context, value string, _ time.Time) error {
 
 func (m *memory) Issue(context.Context, ...store.Token) error { return nil }
 
+func (m *memory) Record(context.Context, string, string) (store.Record, error) {
+	return store.Record{}, store.ErrNotFound
+}
+
+func (m *memory) Subscribe(func(store.Revocation)) (cancel func()) { return func() {} }
+
 // newRemote is a server whose client holder publishes its keys.
 func newRemote(t testing.TB, p *publisher, logger *slog.Logger) *fixture {
 	t.Helper()

@@ -108,7 +108,8 @@ func (s *Server) exchangeAssertion(ctx context.Context, request *tokenRequest, s
 		return nil, refusal("the assertion was used before")
 	}
 	// RFC 7521 section 4.1: without a refresh token.
-	return s.issue(ctx, s.issueAccess(request, &grant{subject: subject, family: rand.Text(), scope: scope}, scope))
+	g := &grant{subject: subject, family: rand.Text(), scope: scope}
+	return s.issue(ctx, request, g, s.issueAccess(request, g, scope))
 }
 
 // limit takes out of a client's scopes those that the issuer may not cause. If the client asked for them it is an error,

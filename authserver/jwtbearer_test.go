@@ -193,7 +193,7 @@ func TestAssertionIssuersThatAreRefused(t *testing.T) {
 		_, err := authserver.New(authserver.Config{Issuer: issuer, AssertionIssuers: test.issuers}, nil)
 		require.ErrorContains(t, err, test.says, name)
 	}
-	server, err := authserver.New(authserver.Config{Issuer: issuer, Clients: []authserver.Client{{ID: "a", Secret: secret(t, "s")}}}, nil)
+	server, err := authserver.New(authserver.Config{Issuer: issuer, Clients: []authserver.Client{{ID: "a", Secret: secret(t, "s")}}}, new(memory))
 	require.NoError(t, err)
 	response, members := (&fixture{Server: server}).do(t, request{path: "/oauth2/token", user: "a", password: "s", form: jwtBearer("x")})
 	assert.Equal(t, 400, response.StatusCode)

@@ -67,7 +67,7 @@ func (s *Server) serveLogin(w http.ResponseWriter, r *http.Request) {
 	if len(name) > maxName || len(password) > maxPassword {
 		name, password = "", ""
 	}
-	tried, wait := s.throttle.begin(s.clientAddress(r), name)
+	tried, wait := s.state.logins.begin(s.clientAddress(r), name)
 	if wait > 0 {
 		w.Header().Set("Retry-After", strconv.Itoa(int(math.Ceil(wait.Seconds()))))
 		s.showLogin(w, r, a, http.StatusTooManyRequests, name, "There were too many attempts. Wait a moment, then try again.")

@@ -65,5 +65,5 @@ func (s *Server) refresh(ctx context.Context, request *tokenRequest) (map[string
 	case err != nil:
 		return nil, err
 	}
-	return issued.members, nil
+	return s.handOut(ctx, request, g, issued)
 }

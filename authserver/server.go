@@ -20,11 +20,11 @@ type Config struct {
 	// Issuer identifies the server (RFC 8414 section 2): https, or http on loopback, without query or fragment. Every
 	// URL that the server writes comes from it.
 	Issuer string
-	// Clients are the registered clients.
+	// Clients are the registered clients, beside those that the store has.
 	Clients []Client
 	// AssertionIssuers are those whose assertions are taken for a grant (RFC 7523 section 2.1). Default: none.
 	AssertionIssuers []AssertionIssuer
-	// Users are the people who can sign in.
+	// Users are the people who can sign in, beside those that the store has.
 	Users []User
 	// Scopes says in words what a scope allows, by its name.
 	Scopes map[string]string
@@ -38,6 +38,10 @@ type Config struct {
 	SessionTTL time.Duration
 	// ClientAddress says who sent a request. Default: the address of the peer.
 	ClientAddress func(*http.Request) string
+	// KeySet returns the key set of a URL, for clients that are not part of the configuration. Default: NewRemoteKeySet.
+	KeySet func(url string) (*KeySet, error)
+	// State is what was learnt before a reload, over the same store. Default: nothing.
+	State *State
 	// Logger gets what an operator should know. Default: slog.Default.
 	Logger *slog.Logger
 	// Now is the clock. Default: time.Now.
@@ -55,8 +59,8 @@ const (
 // maxCodeTTL is from RFC 6749 section 4.1.2.
 const maxCodeTTL = 10 * time.Minute
 
-// Server is an authorization server over a store. It is immutable but for the store and what it knows of failed sign-ins, and safe for concurrent use. It
-// does not close the store.
+// Server is an authorization server over a store. It is immutable but for the store and its State, and safe for concurrent
+// use. It does not close the store.
 type Server struct {
 	issuer     string
 	origin     string
@@ -73,7 +77,8 @@ type Server struct {
 	refreshTokenTTL  time.Duration
 	codeTTL          time.Duration
 	sessionTTL       time.Duration
-	throttle         *throttle
+	state            *State
+	remoteKeys       func(url string) (*KeySet, error)
 	clientAddress    func(*http.Request) string
 	store            store.Store
 	logger           *slog.Logger
@@ -142,7 +147,14 @@ func New(config Config, state store.Store) (*Server, error) {
 	if err := s.registerUsers(config.Users); err != nil {
 		return nil, err
 	}
-	s.throttle = newThrottle(s.now)
+	if s.state = config.State; s.state == nil {
+		s.state = NewState(state, StateConfig{Now: s.now})
+	}
+	if s.remoteKeys = config.KeySet; s.remoteKeys == nil {
+		s.remoteKeys = func(url string) (*KeySet, error) {
+			return NewRemoteKeySet(RemoteKeySet{URL: url, Logger: s.logger, Now: s.now})
+		}
+	}
 
 	path := strings.TrimSuffix(issuer.EscapedPath(), "/")
 	s.endpoints = map[string]http.HandlerFunc{

@@ -26,8 +26,8 @@ type session struct {
 
 // sessionState is what the store keeps of a session, beside its user.
 type sessionState struct {
-	// Password is the version of the password that the user has signed in with: another one ends the session.
-	Password string `json:"password"`
+	// Version is that of the user when he signed in: another one ends the session.
+	Version string `json:"password"`
 }
 
 // sessionCookie is the form of a cookie's value.
@@ -115,7 +115,7 @@ func (s *Server) session(r *http.Request) (*session, error) {
 	if err != nil {
 		return nil, err
 	}
-	if user == nil || user.Password.version != state.Password || !s.now().Before(record.ExpiresAt) {
+	if user == nil || user.version() != state.Version || !s.now().Before(record.ExpiresAt) {
 		return nil, nil
 	}
 	return &session{digest, cookie, user}, nil
@@ -124,7 +124,7 @@ func (s *Server) session(r *http.Request) (*session, error) {
 // beginSession signs a user in: under a new cookie, so that whoever knows the one before has gained nothing, whose
 // session ends.
 func (s *Server) beginSession(ctx context.Context, w http.ResponseWriter, before string, user *User) (*session, error) {
-	state, err := json.Marshal(sessionState{user.Password.version})
+	state, err := json.Marshal(sessionState{user.version()})
 	if err != nil {
 		return nil, err
 	}

@@ -9,12 +9,13 @@ import (
 	"github.com/portcullis-gateway/portcullis/introspect"
 )
 
-// throttle slows those down who guess passwords. Nobody is locked out for good, and nobody can lock out somebody at
+// throttle slows those down who guess passwords or client secrets. Nobody is locked out for good, and nobody can lock out somebody at
 // another address: what one address may try for one account is little, what it may try at all is more, and what all
-// addresses together may try for one account is so much that no single one uses it up, and does not count where the
+// addresses together may try for one account is so much that no single one uses it up. Only the first counts where the
 // account has been signed in to before. It is safe for concurrent use.
 type throttle struct {
 	now     func() time.Time
+	allowed allowances
 	mu      sync.Mutex
 	buckets map[bucketKey]*bucket
 }
@@ -25,12 +26,15 @@ type allowance struct {
 	every time.Duration
 }
 
-// The allowances: of one address for one account, of one address, of one account.
-var allowances = [...]allowance{
-	{5, 30 * time.Second},
-	{50, 10 * time.Second},
-	{200, 5 * time.Second},
-}
+// allowances are those of one address for one account, of one address, of one account.
+type allowances [3]allowance
+
+// Clients are programs: what is wrong with one of them is wrong many times a second, and what guesses their secrets has
+// to guess far more.
+var (
+	loginAllowances  = allowances{{5, 30 * time.Second}, {50, 10 * time.Second}, {200, 5 * time.Second}}
+	clientAllowances = allowances{{20, 10 * time.Second}, {100, 2 * time.Second}, {1000, time.Second}}
+)
 
 // maxBuckets bounds the memory of the throttle.
 const maxBuckets = 30_000
@@ -51,44 +55,91 @@ type bucket struct {
 // attempt is one try that counts as a failure until it has succeeded.
 type attempt struct {
 	throttle *throttle
-	keys     [len(allowances)]bucketKey
+	keys     [len(allowances{})]bucketKey
 }
 
-func newThrottle(now func() time.Time) *throttle {
-	return &throttle{now: now, buckets: make(map[bucketKey]*bucket)}
+func newThrottle(now func() time.Time, allowed allowances) *throttle {
+	return &throttle{now: now, allowed: allowed, buckets: make(map[bucketKey]*bucket)}
 }
 
-// begin counts an attempt of an address for an account, or says how long to wait before the next one.
-func (t *throttle) begin(address, account string) (attempt, time.Duration) {
+// attempt is what an address tries for an account.
+func (t *throttle) attempt(address, account string) attempt {
 	network := networkOf(address)
-	tried := attempt{t, [...]bucketKey{
+	return attempt{t, [...]bucketKey{
 		{0, introspect.DigestOf(network + "\n" + account)},
 		{1, introspect.DigestOf(network)},
 		{2, introspect.DigestOf(account)},
 	}}
+}
+
+// begin counts an attempt of an address for an account, or says how long to wait before the next one.
+func (t *throttle) begin(address, account string) (attempt, time.Duration) {
+	tried := t.attempt(address, account)
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	now := t.now()
-	var wait time.Duration
-	familiar := t.buckets[tried.keys[0]] != nil && t.buckets[tried.keys[0]].signedIn
+	wait, familiar := t.wait(tried, now)
+	if wait == 0 {
+		t.count(tried, now, familiar)
+	}
+	return tried, wait
+}
+
+// wait is how long an attempt has to wait. The caller holds the lock.
+func (t *throttle) wait(tried attempt, now time.Time) (wait time.Duration, familiar bool) {
+	familiar = t.buckets[tried.keys[0]] != nil && t.buckets[tried.keys[0]].signedIn
 	for kind, key := range tried.keys {
-		if kind == 2 && familiar {
+		if kind > 0 && familiar {
 			continue
 		}
-		allowed := allowances[kind]
+		allowed := t.allowed[kind]
 		if over := t.failures(key, now) + 1 - allowed.burst; over > 0 {
 			wait = max(wait, time.Duration(math.Ceil(over*float64(allowed.every))))
 		}
 	}
-	if wait > 0 {
-		return tried, wait
-	}
+	return wait, familiar
+}
+
+// count counts a failure. The caller holds the lock.
+func (t *throttle) count(tried attempt, now time.Time, familiar bool) {
 	for _, key := range tried.keys {
-		failures := t.failures(key, now) + 1
+		failures := min(t.failures(key, now)+1, t.allowed[key.kind].burst)
 		t.makeRoom(key, now)
 		t.buckets[key] = &bucket{failures, now, key == tried.keys[0] && familiar}
 	}
-	return tried, 0
+}
+
+// delay is how long an attempt has to wait that is counted when it has failed.
+func (a attempt) delay() time.Duration {
+	t := a.throttle
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	wait, _ := t.wait(a, t.now())
+	return wait
+}
+
+// failed counts the attempt.
+func (a attempt) failed() {
+	t := a.throttle
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	now := t.now()
+	_, familiar := t.wait(a, now)
+	t.count(a, now, familiar)
+}
+
+// familiar notes that the address is no stranger to the account.
+func (a attempt) familiar() {
+	t := a.throttle
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	b := t.buckets[a.keys[0]]
+	if b == nil {
+		t.makeRoom(a.keys[0], t.now())
+		b = &bucket{at: t.now()}
+		t.buckets[a.keys[0]] = b
+	}
+	b.signedIn = true
 }
 
 // undo forgets the attempt.
@@ -121,7 +172,7 @@ func (t *throttle) failures(key bucketKey, now time.Time) float64 {
 	if b == nil {
 		return 0
 	}
-	return max(0, b.failures-float64(now.Sub(b.at))/float64(allowances[key.kind].every))
+	return max(0, b.failures-float64(now.Sub(b.at))/float64(t.allowed[key.kind].every))
 }
 
 // makeRoom drops the emptiest of a few buckets, as the map has them at random, if there is no room for another.

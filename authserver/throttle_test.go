@@ -13,7 +13,7 @@ func TestTheThrottle(t *testing.T) {
 	clock := func() time.Time { return now }
 
 	t.Run("a success is forgotten, and so is what failed before it", func(t *testing.T) {
-		throttle := newThrottle(clock)
+		throttle := newThrottle(clock, loginAllowances)
 		for range 100 {
 			tried, wait := throttle.begin("192.0.2.1", "alice")
 			assert.Zero(t, wait)
@@ -21,7 +21,7 @@ func TestTheThrottle(t *testing.T) {
 		}
 	})
 	t.Run("attack: many addresses guess the password of one account", func(t *testing.T) {
-		throttle := newThrottle(clock)
+		throttle := newThrottle(clock, loginAllowances)
 		tried, _ := throttle.begin("203.0.113.9", "alice")
 		tried.succeeded()
 		waited := 0
@@ -36,7 +36,7 @@ func TestTheThrottle(t *testing.T) {
 		assert.Zero(t, wait, "where she has signed in before, alice still can")
 	})
 	t.Run("attack: names are made up until the memory is full", func(t *testing.T) {
-		throttle := newThrottle(clock)
+		throttle := newThrottle(clock, loginAllowances)
 		for range 5 {
 			throttle.begin("192.0.2.1", "alice")
 		}
@@ -48,7 +48,7 @@ func TestTheThrottle(t *testing.T) {
 		assert.Positive(t, wait, "what has failed most often is remembered")
 	})
 	t.Run("an attempt that was none does not count", func(t *testing.T) {
-		throttle := newThrottle(clock)
+		throttle := newThrottle(clock, loginAllowances)
 		for range 100 {
 			tried, wait := throttle.begin("192.0.2.1", "alice")
 			assert.Zero(t, wait)

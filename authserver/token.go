@@ -65,5 +65,6 @@ func (s *Server) exchange(w http.ResponseWriter, r *http.Request) (map[string]an
 		return s.exchangeAssertion(r.Context(), request, scope)
 	}
 	// RFC 6749 section 4.4.3: without a refresh token.
-	return s.issue(r.Context(), s.issueAccess(request, &grant{family: rand.Text(), scope: scope}, scope))
+	g := &grant{family: rand.Text(), scope: scope}
+	return s.issue(r.Context(), request, g, s.issueAccess(request, g, scope))
 }

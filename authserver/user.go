@@ -22,6 +22,9 @@ type User struct {
 	Claims map[string][]string
 	// Scopes are those that the user can grant. Default: all that the client may have.
 	Scopes []string
+
+	// generation counts how often the user was disabled and enabled.
+	generation uint64
 }
 
 // ownClaims are the members of an introspection response that are not the operator's to write.
@@ -98,19 +101,34 @@ func (s *Server) signIn(ctx context.Context, name, password string) (*User, erro
 	if err != nil {
 		return nil, err
 	}
-	if user == nil && len(s.passwords) == 0 {
-		return nil, nil
-	}
-	var check *Secret
+	check := s.decoyPassword(name)
 	if user != nil {
 		check = user.Password
-	} else {
-		digest := introspect.DigestOf(name)
-		check = s.passwords[binary.BigEndian.Uint64(digest[:])%uint64(len(s.passwords))]
+	}
+	if check == nil {
+		return nil, nil
 	}
 	matches, err := check.verifySlowly(ctx, password)
-	if err != nil || !matches {
+	switch {
+	case err != nil:
 		return nil, err
+	case matches:
+		return user, nil
+	case user != nil:
+		err = s.asUnknown(ctx, name)
 	}
-	return user, nil
+	return nil, err
+}
+
+// decoyPassword is the password of some user, always the same one for a name, or nil if no user is known.
+func (s *Server) decoyPassword(name string) *Secret {
+	passwords := s.passwords
+	if known := s.state.directory.password.Load(); known != nil {
+		passwords = append(slices.Clone(passwords), known)
+	}
+	if len(passwords) == 0 {
+		return nil
+	}
+	digest := introspect.DigestOf(name)
+	return passwords[binary.BigEndian.Uint64(digest[:])%uint64(len(passwords))]
 }

@@ -1,0 +1,51 @@
+package authserver
+
+import (
+	"time"
+
+	"github.com/portcullis-gateway/portcullis/authserver/store"
+)
+
+// State is what outlives a reload of the configuration, beside what the store keeps: what is remembered of the clients and
+// users of the store, and who has failed to sign in. It is safe for concurrent use.
+type State struct {
+	directory *directory
+	// logins are the attempts of users to sign in, authentications those of clients to authenticate.
+	logins, authentications *throttle
+	cancel                  func()
+}
+
+// StateConfig describes a State.
+type StateConfig struct {
+	// Shared says that other processes use the store, of whose changes this one may hear late.
+	Shared bool
+	// Now is the clock. Default: time.Now.
+	Now func() time.Time
+}
+
+// NewState returns a State over a store. It does not use the store but to subscribe to its changes.
+func NewState(from store.Store, config StateConfig) *State {
+	if config.Now == nil {
+		config.Now = time.Now
+	}
+	life := time.Duration(0)
+	if config.Shared {
+		life = sharedLife
+	}
+	s := &State{
+		directory:       newDirectory(from, life, config.Now),
+		logins:          newThrottle(config.Now, loginAllowances),
+		authentications: newThrottle(config.Now, clientAllowances),
+		cancel:          func() {},
+	}
+	if from != nil {
+		s.cancel = from.Subscribe(s.directory.changed)
+	}
+	return s
+}
+
+// Close ends the subscription. A Server that still uses the State remembers nothing more.
+func (s *State) Close() {
+	s.directory.closed.Store(true)
+	s.cancel()
+}
