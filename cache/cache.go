@@ -262,15 +262,19 @@ func (c *Cache) begin(k key) *flight {
 
 // fly makes the call on a context of its own: the request that began it may hang up, and the others still want to
 // know. The call ends by itself, since every Introspector below bounds its own time.
-func (c *Cache) fly(f *flight, k key, token introspect.Token) {
-	f.answer, f.err = c.call(token)
-	c.land(f, k)
+func (c *Cache) fly(j job) {
+	f := j.flight
+	defer close(f.done)
+	f.answer, f.err = c.call(j.token)
+	if j.check {
+		<-c.checks
+	}
+	c.land(f, j.key)
 	c.state.memory.welcome()
 }
 
-// land keeps the answer of a call, and gives it to those who wait.
+// land keeps the answer of a call.
 func (c *Cache) land(f *flight, k key) {
-	defer close(f.done)
 	s := c.state
 	s.mu.Lock()
 	defer s.mu.Unlock()

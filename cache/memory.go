@@ -137,12 +137,14 @@ func (m *Memory) put(e *entry) (removed bool) {
 		return removed
 	}
 	m.inactive.remove(e.key)
+	isShown := m.shows(e.key)
 	e.kept()
-	if !m.active.Set(e.key.hash(), e, e.bytes()) {
+	switch {
+	case !m.active.Set(e.key.hash(), e, e.bytes()):
 		e.gone()
-		return false
+	case !isShown: // what is shown is replaced at once
+		m.newcomers.add(e)
 	}
-	m.newcomers.add(e)
 	return false
 }
 
@@ -153,14 +155,23 @@ func (m *Memory) remove(k key) (removed bool) {
 	return removed
 }
 
-// removeActive has nothing to do for a key that is not there and is not on its way.
+// removeActive has nothing to do for a key that is not there.
 func (m *Memory) removeActive(k key) bool {
-	isNew := m.newcomers.remove(k)
-	if _, ok := m.active.Get(k.hash()); !ok && !isNew {
+	if !m.shows(k) {
 		return false
 	}
 	m.active.Del(k.hash())
 	return true
+}
+
+// shows says whether ristretto has an entry of the key's. One that is on its way is waited for: it would come later than
+// what is done now.
+func (m *Memory) shows(k key) bool {
+	if m.newcomers.remove(k) {
+		m.settle()
+	}
+	_, shows := m.active.Get(k.hash())
+	return shows
 }
 
 // settle waits until every put and remove that returned before is visible.
@@ -168,9 +179,9 @@ func (m *Memory) settle() { m.active.Wait() }
 
 // welcome lets go of newcomers that are not new any more, if there are enough of them.
 func (m *Memory) welcome() {
-	if m.newcomers.begin() {
+	if grown := m.newcomers.grown(); grown != nil {
 		m.settle()
-		m.newcomers.end()
+		m.newcomers.letGo(grown)
 	}
 }
 

@@ -83,7 +83,7 @@ func TestAuthoritiesShareOneBudget(t *testing.T) {
 			}
 		}
 	}
-	assert.Less(t, remembered, fit+cache.ManyNewcomers, "the last few are beside it")
+	assert.LessOrEqual(t, remembered, fit+cache.ManyNewcomers, "the last few are beside it")
 	assert.Greater(t, remembered, fit*9/10, "and they use it")
 }
 

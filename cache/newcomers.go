@@ -1,15 +1,20 @@
 package cache
 
-import "sync"
+import (
+	"slices"
+	"sync"
+)
 
 // newcomers are the entries that were given to ristretto, which shows them with a delay. To wait for each of them would
 // cost more than to remember the last few here. The zero value has none; it is safe for concurrent use.
 type newcomers struct {
 	mu sync.RWMutex
-	// young are those that came since the last time that somebody began to wait, and old those for which he waits.
-	young, old map[key]*entry
-	waiting    bool
+	// young is the batch for which nobody waits yet, if there is one.
+	young   *batch
+	batches []*batch
 }
+
+type batch struct{ entries map[key]*entry }
 
 // manyNewcomers is how many have come before somebody waits for all of them.
 const manyNewcomers = 32
@@ -17,48 +22,53 @@ const manyNewcomers = 32
 func (n *newcomers) get(k key) *entry {
 	n.mu.RLock()
 	defer n.mu.RUnlock()
-	if e, ok := n.young[k]; ok {
-		return e
+	for _, b := range n.batches {
+		if e, ok := b.entries[k]; ok {
+			return e
+		}
 	}
-	return n.old[k]
+	return nil
 }
 
-// add adds an entry that ristretto has been given.
+// add adds an entry that ristretto has been given, and that was not there.
 func (n *newcomers) add(e *entry) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if n.young == nil {
-		n.young = make(map[key]*entry, manyNewcomers)
+		n.young = &batch{make(map[key]*entry, manyNewcomers)}
+		n.batches = append(n.batches, n.young)
 	}
-	delete(n.old, e.key)
-	n.young[e.key] = e
+	n.young.entries[e.key] = e
 }
 
 // remove says whether there was one.
 func (n *newcomers) remove(k key) bool {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	_, young := n.young[k]
-	_, old := n.old[k]
-	delete(n.young, k)
-	delete(n.old, k)
-	return young || old
-}
-
-// begin says whether the caller has to wait until ristretto shows those that have come by now, and then to call end.
-func (n *newcomers) begin() bool {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	if n.waiting || len(n.young) < manyNewcomers {
-		return false
+	for _, b := range n.batches {
+		if _, ok := b.entries[k]; ok {
+			delete(b.entries, k)
+			return true
+		}
 	}
-	n.waiting, n.old, n.young = true, n.young, n.old
-	return true
+	return false
 }
 
-func (n *newcomers) end() {
+// grown returns those that have come by now, if they are many: the caller has to wait until ristretto shows them, and
+// then to let go of them.
+func (n *newcomers) grown() *batch {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	clear(n.old)
-	n.waiting = false
+	if n.young == nil || len(n.young.entries) < manyNewcomers {
+		return nil
+	}
+	grown := n.young
+	n.young = nil
+	return grown
+}
+
+func (n *newcomers) letGo(grown *batch) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.batches = slices.DeleteFunc(n.batches, func(b *batch) bool { return b == grown })
 }

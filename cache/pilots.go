@@ -37,7 +37,7 @@ func (p pilots) work(j job) {
 	rest := time.NewTimer(pilotRests)
 	defer rest.Stop()
 	for {
-		j.do()
+		j.by.fly(j)
 		rest.Reset(pilotRests)
 		select {
 		case j = <-p.jobs:
@@ -45,11 +45,4 @@ func (p pilots) work(j job) {
 			return
 		}
 	}
-}
-
-func (j job) do() {
-	if j.check {
-		defer func() { <-j.by.checks }()
-	}
-	j.by.fly(j.flight, j.key, j.token)
 }
