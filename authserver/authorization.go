@@ -8,6 +8,7 @@ import (
 	"net/url"
 	"slices"
 	"strings"
+	"time"
 	"unicode"
 	"unicode/utf8"
 )
@@ -24,8 +25,12 @@ const (
 // (RFC 6749 section 3.1).
 var authorizationParameters = []string{
 	"client_id", "redirect_uri", "response_type", "response_mode", "scope", "state", "code_challenge",
-	"code_challenge_method", "prompt", "login_hint", "resource", "request", "request_uri",
+	"code_challenge_method", "prompt", "login_hint", "resource", "request", "request_uri", "nonce", "max_age", "acr_values",
+	"id_token_hint",
 }
+
+// promptValues are those of the parameter prompt (OpenID Connect Core section 3.1.2.1).
+var promptValues = []string{"none", "login", "consent", "select_account"}
 
 // authorization is an authorization request (RFC 6749 section 4.1.1) whose response can be sent to its client.
 type authorization struct {
@@ -36,6 +41,9 @@ type authorization struct {
 	redirectURI string
 	// scope is what the client may have of what it asked for.
 	scope []string
+	// maxAge is how long ago the user may have signed in, or nil, and expected who that has to be, or nobody.
+	maxAge   *time.Duration
+	expected string
 }
 
 // asks says whether a value is one of the parameter prompt.
@@ -141,7 +149,10 @@ func (s *Server) readAuthorization(ctx context.Context, values url.Values) (*aut
 	if repeated {
 		return a, &clientError{"invalid_request", "a parameter is repeated"}
 	}
-	return a, s.judge(a)
+	if err := s.judge(a); err != nil {
+		return a, err
+	}
+	return a, s.judgeAuthentication(ctx, a)
 }
 
 // judge finds what the client is to be told of.
@@ -166,7 +177,7 @@ func (s *Server) judge(a *authorization) error {
 	}
 	prompts := strings.Fields(a.parameters["prompt"])
 	for _, prompt := range prompts {
-		if !slices.Contains([]string{"none", "login", "consent", "select_account"}, prompt) {
+		if !slices.Contains(promptValues, prompt) {
 			return &clientError{"invalid_request", "prompt has an unknown value"}
 		}
 	}

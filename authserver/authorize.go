@@ -36,12 +36,12 @@ func (s *Server) serveAuthorize(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	switch {
-	case current != nil && !a.asks("login") && !a.asks("select_account"):
+	case a.accepts(current, s.now()):
 		s.proceed(w, r, a, current)
 	case a.asks("none"):
-		s.refuseAuthorization(w, r, a, &clientError{"login_required", "nobody is signed in"})
+		s.refuseAuthorization(w, r, a, &clientError{"login_required", "the user has to sign in"})
 	default:
-		s.showLogin(w, r, a, http.StatusOK, a.parameters["login_hint"], "")
+		s.showLogin(w, r, a, http.StatusOK, a.likelyUser(), "")
 	}
 }
 
@@ -51,6 +51,8 @@ func (s *Server) proceed(w http.ResponseWriter, r *http.Request, a *authorizatio
 	scope := current.user.grantable(a.scope)
 	var err error
 	switch {
+	case !a.isExpected(current.user):
+		err = &clientError{"login_required", "somebody else has signed in"}
 	case len(scope) == 0 && len(a.scope) > 0:
 		err = &clientError{"invalid_scope", "the user can grant none of the requested scopes"}
 	case a.client.Trusted && !a.asks("consent"):
@@ -111,18 +113,28 @@ type grantedCode struct {
 	// Versions are those of the user and the client: after either was disabled, or the user's password changed, the code is
 	// worth nothing.
 	Versions string `json:"versions"`
+	Nonce    string `json:"nonce,omitempty"`
+	AuthTime int64  `json:"auth_time"`
+	ACR      string `json:"acr"`
 }
 
 // issueCode sends an authorization code to the client.
 func (s *Server) issueCode(w http.ResponseWriter, r *http.Request, a *authorization, current *session, scope []string) error {
 	granted, err := json.Marshal(grantedCode{
-		a.redirectURI, a.parameters["code_challenge"], current.user.Name, scope, versionsOf(a.client, current.user),
+		RedirectURI: a.redirectURI,
+		Challenge:   a.parameters["code_challenge"],
+		Subject:     current.user.Name,
+		Scope:       scope,
+		Versions:    versionsOf(a.client, current.user),
+		Nonce:       a.parameters["nonce"],
+		AuthTime:    current.authTime.Unix(),
+		ACR:         current.acr,
 	})
 	if err != nil {
 		return err
 	}
 	code, expires := newToken(codePrefix), s.now().Add(s.codeTTL)
-	if err := s.store.PutCode(r.Context(), store.Code{
+	if err := s.putCode(r.Context(), current, scope, store.Code{
 		Digest:    introspect.DigestOf(code),
 		Family:    rand.Text(),
 		ClientID:  a.client.ID,

@@ -280,6 +280,7 @@ func TestTheAuthorizationCodeFlow(t *testing.T) {
 		"active": true, "iss": issuer, "client_id": "web", "sub": "alice", "username": "alice", "token_type": "Bearer", "scope": "read write",
 		"iat": float64(f.now().Unix()), "exp": float64(f.now().Add(15 * time.Minute).Unix()),
 		"email": "alice@example.com", "groups": []any{"a", "b"},
+		"auth_time": float64(f.now().Unix()), "acr": "urn:portcullis:acr:password",
 	}, f.introspection(t, access))
 	assert.False(t, f.active(t, refresh), "J06: a refresh token is no access token")
 
@@ -1073,7 +1074,7 @@ func redirectTo(uri string) func(*authserver.Config) {
 // Whatever an authorization request says, nobody is sent anywhere but to a redirect URI of the client, and without
 // signing in nobody gets a code.
 func FuzzAuthorize(f *testing.F) {
-	for _, address := range []string{authorization(), authorization("response_mode", "form_post", "prompt", "none"), authorization("state", "%\r\n"), authorization() + "&client_id=x;y"} {
+	for _, address := range []string{authorization(), authorization("response_mode", "form_post", "prompt", "none"), authorization("state", "%\r\n"), authorization() + "&client_id=x;y", authorization("scope", "openid", "max_age", "0", "acr_values", "x", "nonce", "n")} {
 		_, query, _ := strings.Cut(address, "?")
 		f.Add(query)
 	}
@@ -1084,7 +1085,7 @@ func FuzzAuthorize(f *testing.F) {
 		}},
 		Logger: slog.New(slog.DiscardHandler),
 	}
-	server, err := authserver.New(config, new(memory))
+	server, err := authserver.New(config, filestore.New(filepath.Join(f.TempDir(), "as.db")))
 	require.NoError(f, err)
 	f.Fuzz(func(t *testing.T, query string) {
 		r := httptest.NewRequest(http.MethodGet, "/oauth2/authorize", nil)

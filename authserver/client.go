@@ -42,6 +42,9 @@ type Client struct {
 	Trusted bool
 	// Audiences are the resources that the client may ask tokens for (RFC 8707).
 	Audiences []string
+	// IDTokenAlgorithm is what its ID tokens are signed by, ES256 or RS256 (OpenID Connect Registration section 2,
+	// id_token_signed_response_alg). Default: ES256.
+	IDTokenAlgorithm string
 	// MayIntrospect says that the client is a protected resource that may ask about any token.
 	MayIntrospect bool
 
@@ -83,6 +86,9 @@ func (c *Client) check() error {
 	}
 	if len(c.DefaultScopes) == 0 {
 		c.DefaultScopes = c.Scopes
+	}
+	if err := c.checkIDTokenAlgorithm(); err != nil {
+		return err
 	}
 	return c.checkRedirects()
 }

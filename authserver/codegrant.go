@@ -55,10 +55,16 @@ func (s *Server) exchangeCode(ctx context.Context, request *tokenRequest) (map[s
 	case !s.now().Before(code.ExpiresAt):
 		return nil, errInvalidGrant
 	}
-	g := &grant{user: user, subject: user.Name, family: code.Family, scope: granted.Scope}
+	g := &grant{
+		user: user, subject: user.Name, family: code.Family, scope: granted.Scope,
+		nonce: granted.Nonce, authTime: granted.AuthTime, acr: granted.ACR,
+	}
 	issued := s.issueAccess(request, g, g.scope)
 	if request.client.may(GrantRefreshToken) {
 		issued.addRefresh(g, s.now().Add(s.refreshTokenTTL))
+	}
+	if err := s.addIDToken(ctx, issued, request, g); err != nil {
+		return nil, err
 	}
 	switch err := s.store.Redeem(ctx, digest, issued.tokens...); {
 	case errors.Is(err, store.ErrConsumed):

@@ -51,7 +51,11 @@ func (s *Server) writeError(w http.ResponseWriter, r *http.Request, err error) {
 	if refusal.retryAfter > 0 {
 		w.Header().Set("Retry-After", strconv.Itoa(int(math.Ceil(refusal.retryAfter.Seconds()))))
 	}
-	writeJSON(w, refusal.status, map[string]any{"error": refusal.code, "error_description": refusal.description})
+	members := map[string]any{"error_description": refusal.description}
+	if refusal.code != "" { // there is none where nothing was presented (RFC 6750 section 3.1)
+		members["error"] = refusal.code
+	}
+	writeJSON(w, refusal.status, members)
 }
 
 func writeJSON(w http.ResponseWriter, status int, members map[string]any) {

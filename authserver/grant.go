@@ -25,6 +25,10 @@ type grant struct {
 	family string
 	// scope is all that was granted.
 	scope []string
+	// nonce is that of the authorization request, authTime when the user signed in, and acr how.
+	nonce    string
+	authTime int64
+	acr      string
 }
 
 // issuance is a response of the token endpoint, and the tokens in it (RFC 6749 section 5.1).
@@ -43,6 +47,8 @@ func (s *Server) issueAccess(request *tokenRequest, g *grant, scope []string) *i
 		ClientID:  request.client.ID,
 		Subject:   g.subject,
 		Scope:     intersect(scope, request.client.Scopes),
+		AuthTime:  g.authTime,
+		ACR:       g.acr,
 		IssuedAt:  now,
 		ExpiresAt: now.Add(s.accessTokenTTL),
 	}

@@ -68,9 +68,7 @@ func (s *Server) members(ctx context.Context, token introspect.Token) (map[strin
 	if user != nil {
 		members["username"] = user.Name
 		for name, values := range user.Claims {
-			if members[name] = values; len(values) == 1 {
-				members[name] = values[0]
-			}
+			members[name] = claimValue(name, values)
 		}
 	}
 	if len(record.Scope) > 0 {
@@ -78,6 +76,9 @@ func (s *Server) members(ctx context.Context, token introspect.Token) (map[strin
 	}
 	if len(record.Audience) > 0 {
 		members["aud"] = record.Audience
+	}
+	if record.AuthTime > 0 { // RFC 9470 section 6.2
+		members["auth_time"], members["acr"] = record.AuthTime, record.ACR
 	}
 	return members, nil
 }

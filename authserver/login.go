@@ -85,7 +85,7 @@ func (s *Server) serveLogin(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	tried.succeeded()
-	current, err := s.beginSession(r.Context(), w, s.cookie(r), user)
+	current, err := s.beginSession(w, r, user)
 	if err != nil {
 		s.refuseAuthorization(w, r, nil, err)
 		return

@@ -54,9 +54,12 @@ func (s *Server) refresh(ctx context.Context, request *tokenRequest) (map[string
 			return nil, refuse(http.StatusBadRequest, "invalid_scope", "a requested scope was not granted")
 		}
 	}
-	g := &grant{user: user, subject: old.Subject, family: old.Family, scope: old.Scope}
+	g := &grant{user: user, subject: old.Subject, family: old.Family, scope: old.Scope, authTime: old.AuthTime, acr: old.ACR}
 	issued := s.issueAccess(request, g, scope)
 	issued.addRefresh(g, old.ExpiresAt)
+	if err := s.addIDToken(ctx, issued, request, g); err != nil {
+		return nil, err
+	}
 	switch err := s.store.Rotate(ctx, digest, issued.tokens...); {
 	case errors.Is(err, store.ErrConsumed):
 		return nil, s.punish(ctx, old.Family)

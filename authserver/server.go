@@ -12,6 +12,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/go-jose/go-jose/v4"
+
 	"github.com/portcullis-gateway/portcullis/authserver/store"
 )
 
@@ -79,6 +81,7 @@ type Server struct {
 	sessionTTL       time.Duration
 	state            *State
 	remoteKeys       func(url string) (*KeySet, error)
+	signing          map[jose.SignatureAlgorithm]*signingKeys
 	clientAddress    func(*http.Request) string
 	store            store.Store
 	logger           *slog.Logger
@@ -94,6 +97,10 @@ const (
 	tokenPath         = "/oauth2/token"
 	introspectionPath = "/oauth2/introspect"
 	revocationPath    = "/oauth2/revoke"
+	userInfoPath      = "/oauth2/userinfo"
+	keysPath          = "/oauth2/jwks"
+	logoutPath        = "/oauth2/logout"
+	openIDPath        = "/.well-known/openid-configuration"
 	metadataPath      = "/.well-known/oauth-authorization-server"
 )
 
@@ -155,6 +162,7 @@ func New(config Config, state store.Store) (*Server, error) {
 			return NewRemoteKeySet(RemoteKeySet{URL: url, Logger: s.logger, Now: s.now})
 		}
 	}
+	s.signing = s.newSigningKeys()
 
 	path := strings.TrimSuffix(issuer.EscapedPath(), "/")
 	s.endpoints = map[string]http.HandlerFunc{
@@ -164,8 +172,14 @@ func New(config Config, state store.Store) (*Server, error) {
 		path + tokenPath:         s.serveToken,
 		path + introspectionPath: s.serveIntrospection,
 		path + revocationPath:    s.serveRevocation,
+		path + userInfoPath:      s.serveUserInfo,
+		path + keysPath:          s.serveKeys,
+		path + logoutPath:        s.serveLogout,
 		// RFC 8414 section 3.1: inserted between host and path.
 		metadataPath + path: s.serveMetadata,
+		// OpenID Connect Discovery section 4: appended, and, as some clients look for it, inserted.
+		path + openIDPath: s.serveMetadata,
+		openIDPath + path: s.serveMetadata,
 	}
 	return s, nil
 }

@@ -1,8 +1,8 @@
 package authserver
 
 import (
-	"context"
 	"crypto/hmac"
+	"crypto/rand"
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/json"
@@ -12,6 +12,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/portcullis-gateway/portcullis/authserver/store"
 	"github.com/portcullis-gateway/portcullis/introspect"
@@ -22,12 +23,20 @@ type session struct {
 	digest introspect.Digest
 	cookie string
 	user   *User
+	// id stays the same when the user signs in again.
+	id string
+	// authTime is when the user signed in last, and acr how.
+	authTime time.Time
+	acr      string
 }
 
 // sessionState is what the store keeps of a session, beside its user.
 type sessionState struct {
 	// Version is that of the user when he signed in: another one ends the session.
-	Version string `json:"password"`
+	Version  string `json:"password"`
+	ID       string `json:"id"`
+	AuthTime int64  `json:"auth_time"`
+	ACR      string `json:"acr"`
 }
 
 // sessionCookie is the form of a cookie's value.
@@ -65,6 +74,13 @@ func (s *Server) cookie(r *http.Request) string {
 func (s *Server) setCookie(w http.ResponseWriter, value string) {
 	http.SetCookie(w, &http.Cookie{ //nolint:gosec // it is secure but on loopback
 		Name: s.cookieName, Value: value, Path: "/", Secure: strings.HasPrefix(s.origin, "https:"), HttpOnly: true, SameSite: http.SameSiteLaxMode,
+	})
+}
+
+// dropCookie has the browser forget its cookie.
+func (s *Server) dropCookie(w http.ResponseWriter) {
+	http.SetCookie(w, &http.Cookie{ //nolint:gosec // it is secure but on loopback
+		Name: s.cookieName, Path: "/", MaxAge: -1, Secure: strings.HasPrefix(s.origin, "https:"), HttpOnly: true, SameSite: http.SameSiteLaxMode,
 	})
 }
 
@@ -115,31 +131,38 @@ func (s *Server) session(r *http.Request) (*session, error) {
 	if err != nil {
 		return nil, err
 	}
-	if user == nil || user.version() != state.Version || !s.now().Before(record.ExpiresAt) {
+	if user == nil || user.version() != state.Version || state.ID == "" || !s.now().Before(record.ExpiresAt) {
 		return nil, nil
 	}
-	return &session{digest, cookie, user}, nil
+	return &session{digest, cookie, user, state.ID, time.Unix(state.AuthTime, 0), state.ACR}, nil
 }
 
 // beginSession signs a user in: under a new cookie, so that whoever knows the one before has gained nothing, whose
 // session ends.
-func (s *Server) beginSession(ctx context.Context, w http.ResponseWriter, before string, user *User) (*session, error) {
-	state, err := json.Marshal(sessionState{user.version()})
+func (s *Server) beginSession(w http.ResponseWriter, r *http.Request, user *User) (*session, error) {
+	before, err := s.session(r)
 	if err != nil {
 		return nil, err
 	}
-	cookie := newToken(sessionPrefix)
-	digest := introspect.DigestOf(cookie)
+	ctx, cookie, now := r.Context(), newToken(sessionPrefix), s.now()
+	begun := &session{introspect.DigestOf(cookie), cookie, user, rand.Text(), now, acrPassword}
+	if before != nil && before.user.Name == user.Name {
+		begun.id = before.id
+	}
+	state, err := json.Marshal(sessionState{user.version(), begun.id, now.Unix(), begun.acr})
+	if err != nil {
+		return nil, err
+	}
 	if err := s.store.PutSession(ctx, store.Session{
-		Digest: digest, Subject: user.Name, ExpiresAt: s.now().Add(s.sessionTTL), State: state,
+		Digest: begun.digest, Subject: user.Name, ExpiresAt: now.Add(s.sessionTTL), State: state,
 	}); err != nil {
 		return nil, err
 	}
-	if err := s.store.EndSession(ctx, introspect.DigestOf(before)); err != nil {
+	if err := s.store.EndSession(ctx, introspect.DigestOf(s.cookie(r))); err != nil {
 		return nil, err
 	}
 	s.setCookie(w, cookie)
-	return &session{digest, cookie, user}, nil
+	return begun, nil
 }
 
 // formToken is what a form has to send back: only a page that this server has shown to the browser with the cookie,

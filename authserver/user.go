@@ -17,8 +17,8 @@ type User struct {
 	Name string
 	// Password checks what else the user types. It is made of a hash.
 	Password *Secret
-	// Claims are what introspection says about the user, beside sub and username. One value is a string, several are
-	// an array.
+	// Claims are what introspection and userinfo say about the user, beside sub and username. One value is a string,
+	// several are an array, and the claims of OpenID Connect Core section 5.1 are what they are there.
 	Claims map[string][]string
 	// Scopes are those that the user can grant. Default: all that the client may have.
 	Scopes []string
@@ -30,7 +30,7 @@ type User struct {
 // ownClaims are the members of an introspection response that are not the operator's to write.
 var ownClaims = []string{
 	"active", "scope", "client_id", "username", "token_type", "exp", "iat", "nbf", "sub", "aud", "iss", "jti", "cnf", "act",
-	"acr", "amr", "auth_time",
+	"acr", "amr", "auth_time", "nonce", "at_hash", "azp", "sid",
 }
 
 func (u *User) check() error {
@@ -42,9 +42,12 @@ func (u *User) check() error {
 	case u.Password == nil || !u.Password.slow:
 		return errors.New("needs the argon2id or bcrypt hash of a password, as `hash-password` writes it")
 	}
-	for name := range u.Claims {
+	for name, values := range u.Claims {
 		if slices.Contains(ownClaims, name) {
 			return fmt.Errorf("claim %q is the server's own", name)
+		}
+		if err := checkClaim(name, values); err != nil {
+			return fmt.Errorf("claim %q: %w", name, err)
 		}
 	}
 	for _, scope := range u.Scopes {
@@ -55,8 +58,11 @@ func (u *User) check() error {
 	return nil
 }
 
-// grantable are those of the scopes that the user can grant.
+// grantable are those of the scopes that the user can grant: openid only with a name that can be a subject there.
 func (u *User) grantable(scopes []string) []string {
+	if !isSubject(u.Name) {
+		scopes = slices.DeleteFunc(slices.Clone(scopes), func(scope string) bool { return scope == scopeOpenID })
+	}
 	if len(u.Scopes) == 0 {
 		return scopes
 	}

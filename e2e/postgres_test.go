@@ -1,10 +1,13 @@
 package e2e
 
 import (
+	"encoding/json"
 	"net/http"
 	"strings"
+	"sync"
 	"testing"
 
+	"github.com/go-jose/go-jose/v4"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
@@ -92,6 +95,25 @@ func TestPostgres(t *testing.T) {
 		first.revoke(t, shared)
 		assert.Equal(t, http.StatusUnauthorized, first.get(t, "/2", shared).Status)
 		require.Eventually(t, func() bool { return second.get(t, "/2", shared).Status == http.StatusUnauthorized }, patience, tick)
+	})
+	t.Run("AS-K09 race: two gateways need the first signing key, and one makes it", func(t *testing.T) {
+		var kids [2]string
+		var running sync.WaitGroup
+		for i, s := range []*postgresIssuer{first, second} {
+			request := testgateway.Request(t, http.MethodGet, s.url("/oauth2/jwks"), "")
+			running.Go(func() {
+				got, err := testgateway.Try(request)
+				var set jose.JSONWebKeySet
+				if assert.NoError(t, err) && assert.NoError(t, json.Unmarshal([]byte(got.Body), &set)) && assert.Len(t, set.Keys, 1) {
+					kids[i] = set.Keys[0].KeyID
+				}
+			})
+		}
+		running.Wait()
+		assert.Equal(t, kids[0], kids[1])
+		first.Kill(t)
+		first.start(t, app)
+		assert.Equal(t, kids[1], first.keys(t).Keys[0].KeyID, "and it survives a crash")
 	})
 	t.Run("a revocation that nobody tells of is found when the answer is confirmed", func(t *testing.T) {
 		confirming := "introspect scope orders:read {\nembedded\ncache {\nrevalidate 1s\n}\n}\n"

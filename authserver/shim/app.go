@@ -123,7 +123,8 @@ type User struct {
 	// The argon2id or bcrypt hash of the password, as `portcullis hash-password` writes it. The placeholders
 	// `{env.NAME}` and `{file./absolute/path}` are resolved.
 	Password string `json:"password,omitempty"`
-	// What introspection says about the user. One value is a string, several are an array.
+	// What introspection and userinfo say about the user. One value is a string, several are an array. `email_verified` and
+	// `phone_number_verified` are `true` or `false`, `updated_at` is a number, and `address` a JSON object or a text.
 	Claim map[string][]string `json:"claim,omitempty"`
 	// The scopes that the user can grant. Default: all that a client may have.
 	Scopes []string `json:"scopes,omitempty"`

@@ -2,7 +2,7 @@
 //
 // Every verb is atomic: what has to happen at most once (redeeming a code, rotating a refresh token, using a jti) is
 // one call that exactly one caller wins, never a read followed by a write. Nothing in a store can be used by whoever
-// reads it: tokens, codes and the cookies of sessions are kept as digests only.
+// reads it, but for signing keys: tokens, codes and the cookies of sessions are kept as digests only.
 package store
 
 import (
