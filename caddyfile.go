@@ -54,7 +54,7 @@ func registerDirective(name string, parse httpcaddyfile.UnmarshalHandlerFunc) {
 // notInThisBuild are the subdirectives of `introspect` that a later build has, in a site block or a global option.
 var notInThisBuild = map[string]bool{
 	"acr": true, "max_age": true,
-	"resource": true, "resource_metadata": true, "dpop": true, "mtls": true,
+	"resource": true, "resource_metadata": true,
 	"phantom_token": true,
 	"end_at_expiry": true, "try_each": true,
 	"token_prefix": true, "jwt_response": true, "unknown_tokens": true, "events": true,
@@ -79,6 +79,8 @@ func unrecognized(d *caddyfile.Dispenser, later map[string]bool) error {
 //		claim       <path> [<value>...]
 //		require     <CEL expression>
 //		fresh       <duration>
+//		dpop        required|nonce
+//		mtls        required
 //		optional
 //		preflight
 //		observe
@@ -120,6 +122,9 @@ func (h *Handler) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 		}
 	}
 	if _, err := identity.NewTeller(h.telling()); err != nil {
+		return d.WrapErr(err)
+	}
+	if err := h.checkScheme(); err != nil {
 		return d.WrapErr(err)
 	}
 	if h.Authority != nil && len(h.Authorities) > 0 {
@@ -197,6 +202,20 @@ func (h *Handler) parseOption(d *caddyfile.Dispenser) error {
 	case "fresh":
 		h.Fresh = new(caddy.Duration)
 		return parseDuration(d, h.Fresh)
+	case "dpop":
+		var demand string
+		if err := parseText(d, &demand); err != nil {
+			return err
+		}
+		h.DPoP = policy.DPoP(demand)
+		return wrap(d, h.DPoP.Check())
+	case "mtls":
+		var demand string
+		if err := parseText(d, &demand); err != nil {
+			return err
+		}
+		h.MTLS = policy.MTLS(demand)
+		return wrap(d, h.MTLS.Check())
 	case "optional":
 		return parseFlag(d, &h.Optional)
 	case "preflight":

@@ -90,7 +90,7 @@ func TestWhatALaterBuildHasIsRefusedByName(t *testing.T) {
 	const global = "{\n\tintrospect {\n\t\tendpoint https://as.example.com/i\n\t\tclient gw {env.SECRET}\n\t}\n}\n"
 	for _, option := range []string{
 		"acr x", "max_age 1m", "resource https://x",
-		"resource_metadata {\n\t\t\tx y\n\t\t}", "dpop required", "mtls required",
+		"resource_metadata {\n\t\t\tx y\n\t\t}",
 		"phantom_token", "end_at_expiry off", "try_each",
 	} {
 		_, err := adapt(t, global+":80 {\n\tintrospect {\n\t\t"+option+"\n\t}\n}\n")

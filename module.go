@@ -71,6 +71,12 @@ type Handler struct {
 	// The oldest answer that is good enough: an older one that is remembered is asked for again, and none is used that
 	// could not be confirmed in time. 0 asks on every request.
 	Fresh *caddy.Duration `json:"fresh,omitempty"`
+	// Let only tokens pass that are bound to a key (RFC 9449): `required`, or `nonce` if the proof has to hold a nonce that
+	// the gateway has handed out in `DPoP-Nonce`. A token that is bound to a key needs a proof anyway.
+	DPoP policy.DPoP `json:"dpop,omitempty"`
+	// Let only tokens pass that are bound to a client certificate (RFC 8705): `required`. A token that is bound to one needs
+	// it anyway: that of the connection, or the one that a proxy in `trusted_proxies` names in `Client-Cert` (RFC 9440).
+	MTLS policy.MTLS `json:"mtls,omitempty"`
 	// Pass requests without a token on, without identity. A bad token is still refused.
 	Optional bool `json:"optional,omitempty"`
 	// Pass true CORS preflights on without a token: OPTIONS with `Origin` and `Access-Control-Request-Method`, and
@@ -132,6 +138,8 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 		ScopeMatch: h.ScopeMatch,
 		Claims:     h.Claim,
 		Audience:   h.Audience,
+		DPoP:       h.DPoP,
+		MTLS:       h.MTLS,
 		Leeway:     h.authority.Leeway,
 		Issuer:     h.authority.Issuer,
 	}
@@ -155,6 +163,9 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 	}
 	if err := h.places.Check(); err != nil {
 		return fmt.Errorf("token_from: %w", err)
+	}
+	if err := h.checkScheme(); err != nil {
+		return err
 	}
 	if h.Realm == "" {
 		h.Realm = defaultRealm
@@ -227,6 +238,9 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 	if in := visit.credential.In; in == bearer.InQuery || in == bearer.InCookie {
 		w = newPrivateWriter(w)
 	}
+	if visit.possession.proof.Renew && h.DPoP == policy.DPoPNonce {
+		w = newNonceWriter(w, h.app.Proofs().Nonce())
+	}
 	return next.ServeHTTP(w, r)
 }
 
@@ -258,9 +272,11 @@ func (h *Handler) decide(r *http.Request, visit *visit) (outcome, *refusal) {
 		return h.authorityRefusal(r.Context(), err).end()
 	}
 
+	visit.possession.checker, visit.possession.token = h.app.Proofs(), credential.Token
 	verdict := h.rules.Judge(answer, time.Now(), policy.Presented{
 		Request:    r,
 		Possession: credential.Scheme == bearer.SchemeDPoP,
+		Holder:     &visit.possession,
 	})
 	if verdict.Outcome != policy.Allowed {
 		return verdictRefusal(verdict).end()

@@ -8,19 +8,33 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 )
 
-// privateWriter keeps the response to a token from a query or cookie out of shared caches, which know nothing of either
-// (RFC 6750 section 2.3): it is private, unless the backend says that already, or more.
-type privateWriter struct {
+// lateWriter has the last word on the header of a response, whoever writes it.
+type lateWriter struct {
 	*caddyhttp.ResponseWriterWrapper
-	done bool
+	change func(http.Header)
+	done   bool
 }
 
+func newLateWriter(w http.ResponseWriter, change func(http.Header)) http.ResponseWriter {
+	return &lateWriter{ResponseWriterWrapper: &caddyhttp.ResponseWriterWrapper{ResponseWriter: w}, change: change}
+}
+
+// newPrivateWriter keeps the response to a token from a query or cookie out of shared caches, which know nothing of either
+// (RFC 6750 section 2.3).
 func newPrivateWriter(w http.ResponseWriter) http.ResponseWriter {
-	return &privateWriter{ResponseWriterWrapper: &caddyhttp.ResponseWriterWrapper{ResponseWriter: w}}
+	return newLateWriter(w, makePrivate)
+}
+
+// newNonceWriter hands out a nonce with the response, which is not for caches then (RFC 9449 section 8.2).
+func newNonceWriter(w http.ResponseWriter, nonce string) http.ResponseWriter {
+	return newLateWriter(w, func(header http.Header) {
+		header.Set("DPoP-Nonce", nonce)
+		header.Set("Cache-Control", "no-store")
+	})
 }
 
 // WriteHeader is where the header is final. Informational responses come before.
-func (w *privateWriter) WriteHeader(status int) {
+func (w *lateWriter) WriteHeader(status int) {
 	if status >= 200 || status == http.StatusSwitchingProtocols {
 		w.finish()
 	}
@@ -28,29 +42,32 @@ func (w *privateWriter) WriteHeader(status int) {
 }
 
 // Write writes the header first, if nobody has.
-func (w *privateWriter) Write(p []byte) (int, error) {
+func (w *lateWriter) Write(p []byte) (int, error) {
 	w.finish()
 	return w.ResponseWriterWrapper.Write(p)
 }
 
 // ReadFrom writes the header first, if nobody has.
-func (w *privateWriter) ReadFrom(r io.Reader) (int64, error) {
+func (w *lateWriter) ReadFrom(r io.Reader) (int64, error) {
 	w.finish()
 	return w.ResponseWriterWrapper.ReadFrom(r)
 }
 
 // FlushError writes the header first, if nobody has.
-func (w *privateWriter) FlushError() error {
+func (w *lateWriter) FlushError() error {
 	w.finish()
 	return http.NewResponseController(w.ResponseWriter).Flush()
 }
 
-func (w *privateWriter) finish() {
-	if w.done {
-		return
+func (w *lateWriter) finish() {
+	if !w.done {
+		w.done = true
+		w.change(w.Header())
 	}
-	w.done = true
-	header := w.Header()
+}
+
+// makePrivate makes a response private, unless the backend says that already, or more.
+func makePrivate(header http.Header) {
 	var kept []string
 	for _, line := range header["Cache-Control"] {
 		for directive := range strings.SplitSeq(line, ",") {
@@ -68,6 +85,6 @@ func (w *privateWriter) finish() {
 
 // Interface guards
 var (
-	_ http.ResponseWriter = (*privateWriter)(nil)
-	_ io.ReaderFrom       = (*privateWriter)(nil)
+	_ http.ResponseWriter = (*lateWriter)(nil)
+	_ io.ReaderFrom       = (*lateWriter)(nil)
 )

@@ -5,10 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
 	"github.com/portcullis-gateway/portcullis/bearer"
+	"github.com/portcullis-gateway/portcullis/dpop"
 	"github.com/portcullis-gateway/portcullis/introspect"
 	"github.com/portcullis-gateway/portcullis/policy"
 )
@@ -94,11 +96,24 @@ func verdictRefusal(verdict policy.Verdict) refusal {
 		}
 	case policy.Forbidden:
 		return refusal{status: http.StatusForbidden, outcome: outcomeForbidden, reason: verdict.Reason}
+	case policy.Undecided:
+		return refusal{status: http.StatusServiceUnavailable, outcome: outcomeUnavailable, retry: true, reason: verdict.Reason}
+	case policy.InvalidProof, policy.NonceDemanded:
+		return refusal{
+			status: http.StatusUnauthorized, outcome: outcomeInvalidToken, reason: verdict.Reason,
+			challenge: true, code: proofCodes[verdict.Outcome],
+		}
 	}
 	return refusal{
 		status: http.StatusUnauthorized, outcome: outcomeInvalidToken, reason: verdict.Reason,
 		challenge: true, code: bearer.CodeInvalidToken,
 	}
+}
+
+// proofCodes are the error codes of a proof of possession.
+var proofCodes = map[policy.Outcome]string{
+	policy.InvalidProof:  bearer.CodeInvalidDPoPProof,
+	policy.NonceDemanded: bearer.CodeUseDPoPNonce,
 }
 
 // authorityRefusal maps the ways in which an authority can fail to answer. None of them says anything about the token,
@@ -138,11 +153,57 @@ func (h *Handler) refuse(w http.ResponseWriter, r *http.Request, v *visit, refus
 		header.Set("Retry-After", retryAfter)
 	}
 	if refused.challenge {
-		challenge := bearer.Challenge{Scheme: bearer.SchemeBearer, Realm: h.Realm, Error: refused.code}
+		h.challenge(header, v, refused)
+	}
+	return caddyhttp.Error(refused.status, errors.New(refused.reason))
+}
+
+// challenge says how to come back: one challenge for each scheme that would do, and the error in that of the scheme which was
+// used (RFC 9449 section 7.2).
+func (h *Handler) challenge(header http.Header, v *visit, refused refusal) {
+	used := v.schemes()
+	for _, scheme := range h.offered(used, refused) {
+		challenge := bearer.Challenge{Scheme: scheme, Realm: h.Realm}
+		if h.DPoP != "" || slices.Contains(used, scheme) {
+			challenge.Error = refused.code
+		}
 		if refused.scope {
 			challenge.Scope = h.rules.Demanded()
 		}
+		if scheme == bearer.SchemeDPoP {
+			challenge.Algorithms = proofAlgorithms
+			if h.DPoP == policy.DPoPNonce && refused.status == http.StatusUnauthorized {
+				header.Set("DPoP-Nonce", h.app.Proofs().Nonce())
+			}
+		}
 		header.Add("WWW-Authenticate", challenge.String())
 	}
-	return caddyhttp.Error(refused.status, errors.New(refused.reason))
+}
+
+// offered lists the schemes that a refusal names. Whoever has presented a token under DPoP has one that is worth nothing
+// under another scheme, and one that lacks a scope would lack it under any.
+func (h *Handler) offered(used []string, refused refusal) []string {
+	switch {
+	case h.DPoP != "":
+		return []string{bearer.SchemeDPoP}
+	case h.MTLS != "" && !slices.Contains(used, bearer.SchemeDPoP):
+		return []string{bearer.SchemeBearer}
+	case refused.status == http.StatusForbidden, len(used) == 1 && used[0] == bearer.SchemeDPoP:
+		return used
+	}
+	return []string{bearer.SchemeBearer, bearer.SchemeDPoP}
+}
+
+// proofAlgorithms are those that challenges name.
+var proofAlgorithms = dpop.Algorithms()
+
+// schemes lists the schemes under which the request presents something.
+func (v *visit) schemes() []string {
+	switch {
+	case len(v.malformed) > 0:
+		return v.malformed
+	case v.credential.Scheme != "":
+		return []string{v.credential.Scheme}
+	}
+	return []string{bearer.SchemeBearer}
 }

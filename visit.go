@@ -29,6 +29,9 @@ type visit struct {
 	arrived time.Time
 
 	credential bearer.Credential
+	// malformed are the schemes under which something is presented that is no token.
+	malformed  []string
+	possession possession
 
 	// answers are those that were given for this request, and the last of them is what the placeholders tell.
 	answers []given
@@ -78,6 +81,7 @@ func visitOf(r *http.Request) *visit {
 	}
 	v := &visit{arrived: time.Now()}
 	v.answers = v.first[:0]
+	v.possession.bring(r)
 	ctx := r.Context()
 	caddyhttp.SetVar(ctx, visitKey, v)
 	replacer := ctx.Value(caddy.ReplacerCtxKey).(*caddy.Replacer)
@@ -95,6 +99,9 @@ func visitOf(r *http.Request) *visit {
 // finds what an earlier one has taken, and no second one beside it.
 func (v *visit) takeToken(r *http.Request, places bearer.Places, maxToken int, keep bool) (bearer.Credential, error) {
 	found, err := places.Take(r, maxToken)
+	if err != nil && !errors.Is(err, bearer.ErrNoToken) {
+		v.malformed = bearer.Schemes(r.Header["Authorization"])
+	}
 	if !keep {
 		places.Clean(r)
 		cleanOriginal(r, places)

@@ -18,6 +18,7 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 
+	"github.com/portcullis-gateway/portcullis/dpop"
 	"github.com/portcullis-gateway/portcullis/identity"
 )
 
@@ -35,6 +36,7 @@ type App struct {
 	ctx    caddy.Context
 	logger *slog.Logger
 	named  map[string]*Authority
+	proofs *dpop.Checker
 
 	// What follows is written while the configuration is being provisioned.
 	mu        sync.Mutex
@@ -57,6 +59,9 @@ func (a *App) Provision(ctx caddy.Context) error {
 	var registered prometheus.AlreadyRegisteredError
 	if err := ctx.GetMetricsRegistry().Register(books); err != nil && !errors.As(err, &registered) {
 		return fmt.Errorf("registering the metrics: %w", err)
+	}
+	if err := a.openProofs(); err != nil {
+		return fmt.Errorf("opening the memory of proofs: %w", err)
 	}
 	a.protected.Store(identity.NewProtected(nil))
 	a.own = make(map[string]*Authority)

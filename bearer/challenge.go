@@ -12,6 +12,12 @@ const (
 	CodeInsufficientScope = "insufficient_scope"
 )
 
+// The error codes of RFC 9449 section 7.1 and 9.
+const (
+	CodeInvalidDPoPProof = "invalid_dpop_proof"
+	CodeUseDPoPNonce     = "use_dpop_nonce"
+)
+
 // Challenge is what a refusal says in WWW-Authenticate (RFC 6750 section 3, RFC 9110 section 11.6.1). Empty fields are
 // left out; a challenge needs at least a realm, for a scheme must not stand alone.
 type Challenge struct {
@@ -22,6 +28,8 @@ type Challenge struct {
 	Error string
 	// Scope is what the resource demands, not what the token has. The scopes must be scope-tokens (CheckScope).
 	Scope []string
+	// Algorithms are those that proofs of possession may be signed with (algs, RFC 9449 section 7.1).
+	Algorithms []string
 }
 
 // String writes the challenge as the value of a header line of its own.
@@ -33,6 +41,7 @@ func (c Challenge) String() string {
 		{"realm", c.Realm},
 		{"error", c.Error},
 		{"scope", strings.Join(c.Scope, " ")},
+		{"algs", strings.Join(c.Algorithms, " ")},
 	} {
 		if parameter.value == "" {
 			continue

@@ -46,6 +46,14 @@ func TestChallengeString(t *testing.T) {
 			`Bearer realm="portcullis", error="insufficient_scope", scope="write read"`,
 		},
 		{
+			"G17 algs",
+			bearer.Challenge{
+				Scheme: bearer.SchemeDPoP, Realm: "portcullis", Error: bearer.CodeInvalidDPoPProof,
+				Scope: []string{"a"}, Algorithms: []string{"ES256", "EdDSA"},
+			},
+			`DPoP realm="portcullis", error="invalid_dpop_proof", scope="a", algs="ES256 EdDSA"`,
+		},
+		{
 			"B08 one scope",
 			bearer.Challenge{Scheme: bearer.SchemeBearer, Realm: "portcullis", Scope: []string{"a:b/c.d"}},
 			`Bearer realm="portcullis", scope="a:b/c.d"`,

@@ -186,6 +186,15 @@ func (p Places) Clean(r *http.Request) {
 	}
 }
 
+// TakeDPoP says whether a token may come under the scheme DPoP.
+func (p Places) TakeDPoP() bool {
+	return slices.ContainsFunc(p, func(place Place) bool {
+		return place.In == InHeader && slices.ContainsFunc(place.schemes(), func(scheme string) bool {
+			return strings.EqualFold(scheme, SchemeDPoP)
+		})
+	})
+}
+
 // InURL says whether a token may be in the URL.
 func (p Places) InURL() bool {
 	return slices.ContainsFunc(p, func(place Place) bool { return place.In == InQuery })

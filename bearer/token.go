@@ -5,6 +5,7 @@ package bearer
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 )
 
@@ -131,3 +132,25 @@ func isAlphanumeric(c byte) bool {
 
 // authorizationSchemes are those that the Authorization header is read for where nobody says otherwise.
 var authorizationSchemes = []string{SchemeBearer, SchemeDPoP}
+
+// Schemes lists those of the schemes under which the lines of an Authorization header present something, well-formed or not.
+func Schemes(lines []string) []string {
+	var schemes []string
+	for _, scheme := range authorizationSchemes {
+		if slices.ContainsFunc(lines, func(line string) bool { return presents(line, scheme) }) {
+			schemes = append(schemes, scheme)
+		}
+	}
+	return schemes
+}
+
+// presents tells whether a line, or a list in one, has credentials of a scheme.
+func presents(line, scheme string) bool {
+	for credentials := range strings.SplitSeq(line, ",") {
+		word, _, _ := strings.Cut(strings.Trim(credentials, " \t"), " ")
+		if strings.EqualFold(word, scheme) || isLookalike(word, scheme) {
+			return true
+		}
+	}
+	return false
+}

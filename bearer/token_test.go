@@ -195,6 +195,42 @@ var (
 	presented = regexp.MustCompile(`(?i)\A[ \t]*(bearer|dpop) +([a-z0-9\-._~+/]+=*)[ \t]*\z`)
 )
 
+func TestTakeDPoP(t *testing.T) {
+	for _, tc := range []struct {
+		name   string
+		places bearer.Places
+		want   bool
+	}{
+		{"by default", bearer.DefaultPlaces(), true},
+		{"a header with that scheme", bearer.Places{{In: bearer.InHeader, Name: "X-Token", Scheme: "dpop"}}, true},
+		{"a header without a scheme", bearer.Places{{In: bearer.InHeader, Name: "X-Token"}}, false},
+		{"Authorization for another scheme", bearer.Places{{In: bearer.InHeader, Scheme: "Bearer"}}, false},
+		{"a cookie", bearer.Places{{In: bearer.InCookie, Name: "token"}}, false},
+		{"a cookie and Authorization", bearer.Places{{In: bearer.InCookie, Name: "token"}, {In: bearer.InHeader}}, true},
+	} {
+		t.Run(tc.name, func(t *testing.T) { assert.Equal(t, tc.want, tc.places.TakeDPoP()) })
+	}
+}
+
+func TestG18_Schemes(t *testing.T) {
+	for _, tc := range []struct {
+		name  string
+		lines []string
+		want  []string
+	}{
+		{"no line", nil, nil},
+		{"another scheme", []string{"Basic eDp5"}, nil},
+		{"Bearer", []string{"bearer x y"}, []string{"Bearer"}},
+		{"DPoP", []string{"dpop"}, []string{"DPoP"}},
+		{"what was meant to be one", []string{"DPoP\tx"}, []string{"DPoP"}},
+		{"a scheme that begins alike", []string{"Bearers x"}, nil},
+		{"both in two lines", []string{"DPoP x", "Bearer x"}, []string{"Bearer", "DPoP"}},
+		{"both in one line", []string{"DPoP x, Bearer x"}, []string{"Bearer", "DPoP"}},
+	} {
+		t.Run(tc.name, func(t *testing.T) { assert.Equal(t, tc.want, bearer.Schemes(tc.lines)) })
+	}
+}
+
 // errorTexts are all that FromAuthorization ever says, learned from requests that present nothing of interest.
 func errorTexts(t testing.TB) string {
 	var texts []string

@@ -32,7 +32,7 @@ func TestChallengesOfOthers(t *testing.T) {
 		name, path, token string
 		challenges        []string
 	}{
-		{"B10 one of another handler's stays, on a line of its own", "/other", "", []string{basic, challengeNoToken}},
+		{"B10 one of another handler's stays, on a line of its own", "/other", "", []string{basic, challengeNoToken, offerDPoP}},
 		{"B11 the backend's are its own", "/", token, []string{basic, digest}},
 	} {
 		t.Run(c.name, func(t *testing.T) {

@@ -50,6 +50,10 @@ type Rules struct {
 	Issuer string
 	// Audience: aud has to contain one of them, if there are any. An answer without aud is refused.
 	Audience []string
+	// DPoP is what is demanded of proofs of possession of a key.
+	DPoP DPoP
+	// MTLS is what is demanded of client certificates.
+	MTLS MTLS
 	// Leeway is how far the clocks may differ when nbf and iat are judged. It never stretches exp.
 	Leeway time.Duration
 }
@@ -63,6 +67,12 @@ func (r *Rules) Check() error {
 		if claim.Path == "" {
 			return errors.New("claim: the path is empty")
 		}
+	}
+	if err := r.DPoP.Check(); err != nil {
+		return err
+	}
+	if err := r.MTLS.Check(); err != nil {
+		return err
 	}
 	return r.ScopeMatch.Check()
 }
@@ -80,6 +90,9 @@ type Presented struct {
 	// Possession says that the token was presented in a way that claims a proof of possession (RFC 9449), which a token that
 	// is not bound must not pass with.
 	Possession bool
+	// Holder proves that the client holds what the token is bound to. Without it no token that is bound passes. It is asked
+	// for a proof at most once, and only about a token that is good in all else.
+	Holder Holder
 }
 
 // Judge decides about an answer at the given instant. Where several rules are broken the verdict names the first in
@@ -88,11 +101,8 @@ func (r *Rules) Judge(answer *introspect.Answer, now time.Time, presented Presen
 	if reason := r.flaw(answer, now); reason != "" {
 		return Verdict{InvalidToken, reason}
 	}
-	switch {
-	case answer.Bound || strings.EqualFold(answer.TokenType(), "DPoP"):
-		return Verdict{InvalidToken, "the token is bound to a key or certificate, and possession is not proved"}
-	case presented.Possession:
-		return Verdict{InvalidToken, "the token is presented under the scheme DPoP, and is not bound to a key"}
+	if verdict := r.judgeBinding(answer, presented); verdict.Outcome != "" {
+		return verdict
 	}
 	granted := answer.Scope()
 	for _, scope := range r.Scope {

@@ -41,12 +41,18 @@ func Read(response *http.Response) (*Reply, error) {
 	return &Reply{response.StatusCode, response.Header, string(body)}, err
 }
 
-// Challenge is the one challenge of a response, or nothing.
+// Challenge is the one challenge of a response, or nothing. Behind one of another scheme the scheme DPoP may be offered
+// (RFC 9449 section 7.2), which blames the request for nothing.
 func (r *Reply) Challenge(t testing.TB) string {
 	t.Helper()
 	challenges := r.Header["Www-Authenticate"]
 	if len(challenges) == 0 {
 		return ""
+	}
+	if len(challenges) == 2 {
+		assert.Regexp(t, `^DPoP realm="[^"]*".*, algs="[^"]+"$`, challenges[1])
+		assert.NotContains(t, challenges[1], "error=")
+		challenges = challenges[:1]
 	}
 	assert.Len(t, challenges, 1)
 	return challenges[0]
