@@ -55,9 +55,8 @@ func registerDirective(name string, parse httpcaddyfile.UnmarshalHandlerFunc) {
 var notInThisBuild = map[string]bool{
 	"acr": true, "max_age": true,
 	"resource": true, "resource_metadata": true,
-	"phantom_token": true,
 	"end_at_expiry": true, "try_each": true,
-	"token_prefix": true, "jwt_response": true, "unknown_tokens": true, "events": true,
+	"token_prefix": true, "unknown_tokens": true, "events": true,
 	"redis": true,
 }
 
@@ -90,6 +89,7 @@ func unrecognized(d *caddyfile.Dispenser, later map[string]bool) error {
 //		claim_encoding percent|base64url|utf8
 //		client_as_user
 //		pass_token
+//		phantom_token [<Header>]
 //		realm       <text>
 //		<options of an authority>
 //	}
@@ -125,6 +125,9 @@ func (h *Handler) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 		return d.WrapErr(err)
 	}
 	if err := h.checkScheme(); err != nil {
+		return d.WrapErr(err)
+	}
+	if err := h.PhantomToken.check(h.PassToken); err != nil {
 		return d.WrapErr(err)
 	}
 	if h.Authority != nil && len(h.Authorities) > 0 {
@@ -242,6 +245,13 @@ func (h *Handler) parseOption(d *caddyfile.Dispenser) error {
 		return parseFlag(d, &h.ClientAsUser)
 	case "pass_token":
 		return parseFlag(d, &h.PassToken)
+	case "phantom_token":
+		arguments := d.RemainingArgs()
+		if len(arguments) > 1 || slices.Contains(arguments, "") {
+			return d.ArgErr()
+		}
+		h.PhantomToken = &PhantomToken{Header: strings.Join(arguments, "")}
+		return nil
 	case "copy_claims":
 		return h.parseCopyClaims(d)
 	case "realm":
@@ -328,7 +338,8 @@ func (h *Handler) parseCopyClaims(d *caddyfile.Dispenser) error {
 // resolve checks the authority of the route against those that the Caddyfile has, so that a mistake is found with its
 // line, and writes down which one a route without a name asks.
 func (h *Handler) resolve(helper httpcaddyfile.Helper) error {
-	names := authorityNames(helper)
+	known := globalAuthorities(helper)
+	names := slices.Sorted(maps.Keys(known))
 	embedded := helper.Option("authorization_server") != nil
 	switch {
 	case h.Authority != nil:
@@ -338,9 +349,12 @@ func (h *Handler) resolve(helper httpcaddyfile.Helper) error {
 		if h.Authority.Embedded && !embedded {
 			return helper.Errf("'embedded' needs the global option 'authorization_server'")
 		}
-		return nil
+		return wrap(helper.Dispenser, h.checkSigned("of this block", h.Authority))
 	case len(h.Authorities) == 1:
-		return wrap(helper.Dispenser, authority.CheckKnown(h.Authorities[0], names))
+		if err := authority.CheckKnown(h.Authorities[0], names); err != nil {
+			return helper.WrapErr(err)
+		}
+		return wrap(helper.Dispenser, h.checkSigned(h.Authorities[0], known[h.Authorities[0]]))
 	}
 	name, err := authority.Default(names, embedded)
 	if err != nil {
@@ -348,14 +362,22 @@ func (h *Handler) resolve(helper httpcaddyfile.Helper) error {
 	}
 	if name == "" {
 		h.Authority = &authority.Config{Embedded: true}
-		return nil
+		return wrap(helper.Dispenser, h.checkSigned("embedded", h.Authority))
 	}
 	h.Authorities = []string{name}
-	return nil
+	return wrap(helper.Dispenser, h.checkSigned(name, known[name]))
 }
 
-// authorityNames lists the authorities of the global option.
-func authorityNames(h httpcaddyfile.Helper) []string {
+// checkSigned demands that an authority signs its answers if the route hands them on.
+func (h *Handler) checkSigned(name string, config *authority.Config) error {
+	if h.PhantomToken == nil || config.JWTResponse != nil {
+		return nil
+	}
+	return errNotSigned(name)
+}
+
+// globalAuthorities are the authorities of the global option.
+func globalAuthorities(h httpcaddyfile.Helper) map[string]*authority.Config {
 	option, ok := h.Option("introspect").(httpcaddyfile.App)
 	if !ok {
 		return nil
@@ -364,7 +386,7 @@ func authorityNames(h httpcaddyfile.Helper) []string {
 	if err := json.Unmarshal(option.Value, &app); err != nil {
 		return nil // parseAuthorityOption wrote it
 	}
-	return slices.Sorted(maps.Keys(app.Authorities))
+	return app.Authorities
 }
 
 // warnOfLiteralSecret tells the operator of a secret that Caddy would show in its configuration.

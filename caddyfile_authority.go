@@ -43,6 +43,10 @@ import (
 //		max_concurrent <n>
 //		breaker        <failures> <duration> | off
 //		max_response   <size>
+//		jwt_response [{
+//			jwks     <url>
+//			audience <aud>
+//		}]
 //		answer {
 //			active    <path> [<value>]
 //			scope     <path>
@@ -185,6 +189,7 @@ var authorityOptions = map[string]func(*caddyfile.Dispenser, *authority.Config) 
 	},
 	"max_response": func(d *caddyfile.Dispenser, c *authority.Config) error { return parseSize(d, &c.MaxResponse) },
 	"breaker":      parseBreaker,
+	"jwt_response": parseJWTResponse,
 	"answer":       parseAnswer,
 	"transport":    parseTransport,
 	"cache":        parseCache,
@@ -217,6 +222,32 @@ func parseBreaker(d *caddyfile.Dispenser, config *authority.Config) error {
 		return d.Errf("bad breaker value '%s': must be a duration such as 10s", arguments[1])
 	}
 	config.Breaker = &authority.Breaker{Failures: failures, Duration: caddy.Duration(duration)}
+	return nil
+}
+
+func parseJWTResponse(d *caddyfile.Dispenser, config *authority.Config) error {
+	if d.NextArg() {
+		return d.ArgErr()
+	}
+	config.JWTResponse = new(authority.JWTResponse)
+	seen := make(once)
+	for nesting := d.Nesting(); d.NextBlock(nesting); {
+		if err := seen.check(d); err != nil {
+			return err
+		}
+		var err error
+		switch d.Val() {
+		case "jwks":
+			err = parseText(d, &config.JWTResponse.JWKS)
+		case "audience":
+			err = parseText(d, &config.JWTResponse.Audience)
+		default:
+			err = unrecognized(d, nil)
+		}
+		if err != nil {
+			return err
+		}
+	}
 	return nil
 }
 

@@ -90,15 +90,14 @@ func TestWhatALaterBuildHasIsRefusedByName(t *testing.T) {
 	const global = "{\n\tintrospect {\n\t\tendpoint https://as.example.com/i\n\t\tclient gw {env.SECRET}\n\t}\n}\n"
 	for _, option := range []string{
 		"acr x", "max_age 1m", "resource https://x",
-		"resource_metadata {\n\t\t\tx y\n\t\t}",
-		"phantom_token", "end_at_expiry off", "try_each",
+		"resource_metadata {\n\t\t\tx y\n\t\t}", "end_at_expiry off", "try_each",
 	} {
 		_, err := adapt(t, global+":80 {\n\tintrospect {\n\t\t"+option+"\n\t}\n}\n")
 		name, _, _ := strings.Cut(option, " ")
 		assert.ErrorContains(t, err, "'"+name+"' is not in this build", option)
 	}
 	for _, option := range []string{
-		"token_prefix x", "jwt_response", "unknown_tokens 1 1m", "events {\n\t\t\tissuer x\n\t\t}",
+		"token_prefix x", "unknown_tokens 1 1m", "events {\n\t\t\tissuer x\n\t\t}",
 	} {
 		_, err := adapt(t, "{\n\tintrospect {\n\t\t"+option+"\n\t}\n}\n")
 		name, _, _ := strings.Cut(option, " ")

@@ -103,6 +103,8 @@ type Handler struct {
 	ClientAsUser bool `json:"client_as_user,omitempty"`
 	// Leave the token on the forwarded request. Default: it is removed.
 	PassToken bool `json:"pass_token,omitempty"`
+	// Hand the signed answer of the authority on to the backend.
+	PhantomToken *PhantomToken `json:"phantom_token,omitempty"`
 
 	// The realm of the challenges. Default: `portcullis`.
 	Realm string `json:"realm,omitempty"`
@@ -113,6 +115,8 @@ type Handler struct {
 	rules     policy.Rules
 	teller    *identity.Teller
 	counters  map[outcome]*authority.Counter
+	// phantom is the header that gets the signed answer, or empty.
+	phantom string
 }
 
 const defaultRealm = "portcullis"
@@ -173,6 +177,9 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 	if err := bearer.CheckRealm(h.Realm); err != nil {
 		return fmt.Errorf("realm %q: %w", h.Realm, err)
 	}
+	if err := h.provisionPhantomToken(); err != nil {
+		return err
+	}
 	if h.teller, err = identity.NewTeller(h.telling()); err != nil {
 		return err
 	}
@@ -200,6 +207,7 @@ func (h *Handler) telling() identity.Config {
 		Copies:       h.CopyClaims,
 		Encoding:     h.ClaimEncoding,
 		ClientAsUser: h.ClientAsUser,
+		Phantom:      h.phantomHeader(),
 	}
 }
 
@@ -247,6 +255,9 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 // decide tells how the visit ends, and why if the request is refused.
 func (h *Handler) decide(r *http.Request, visit *visit) (outcome, *refusal) {
 	credential, err := visit.takeToken(r, h.places, h.authority.MaxToken, h.PassToken || h.Observe)
+	if h.phantom == authorization {
+		visit.clearAuthorization(r.Header)
+	}
 	switch {
 	case err == nil:
 	case errors.Is(err, bearer.ErrNoToken) && h.Preflight && isPreflight(r):
@@ -268,6 +279,9 @@ func (h *Handler) decide(r *http.Request, visit *visit) (outcome, *refusal) {
 		since = visit.arrived.Add(-time.Duration(*h.Fresh))
 	}
 	answer, err := visit.ask(ctx, h.authority, credential, since)
+	if err == nil {
+		answer, err = h.signed(ctx, visit, credential, answer)
+	}
 	if err != nil {
 		return h.authorityRefusal(r.Context(), err).end()
 	}

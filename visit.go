@@ -98,6 +98,8 @@ func visitOf(r *http.Request) *visit {
 // kept there: a token is good for everything that its client may do, at every backend of its authority. A directive
 // finds what an earlier one has taken, and no second one beside it.
 func (v *visit) takeToken(r *http.Request, places bearer.Places, maxToken int, keep bool) (bearer.Credential, error) {
+	restore := v.hideTold(r.Header)
+	defer restore()
 	found, err := places.Take(r, maxToken)
 	if err != nil && !errors.Is(err, bearer.ErrNoToken) {
 		v.malformed = bearer.Schemes(r.Header["Authorization"])

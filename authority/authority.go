@@ -28,12 +28,13 @@ type Authority struct {
 	// Issuer is what iss has to name in its answers, if it is not empty.
 	Issuer string
 
-	endpoint string            // empty where it is discovered, or embedded
-	upstream *upstream         // next to the source
-	guard    *introspect.Guard // nil where it is embedded
-	breaks   bool              // whether the guard has a breaker
-	state    *cache.State      // nil where nothing is remembered
-	page     *page             // what is counted under its label
+	endpoint string             // empty where it is discovered, or embedded
+	upstream *upstream          // next to the source
+	signing  *introspect.Client // nil where its answers are not signed
+	guard    *introspect.Guard  // nil where it is embedded
+	breaks   bool               // whether the guard has a breaker
+	state    *cache.State       // nil where nothing is remembered
+	page     *page              // what is counted under its label
 }
 
 // Outcome is the counter of the requests to it that end in one way. It goes on across reloads.
@@ -60,6 +61,7 @@ var (
 	heldTokens = caddy.NewUsagePool()
 	breakers   = caddy.NewUsagePool()
 	failures   = caddy.NewUsagePool()
+	keys       = caddy.NewUsagePool()
 	memories   = caddy.NewUsagePool()
 	states     = caddy.NewUsagePool()
 )

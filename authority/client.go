@@ -82,13 +82,17 @@ func (a *App) source(c *Config, authority *Authority) (introspect.Introspector, 
 		return nil, "", err
 	}
 	if c.Endpoint == "" {
-		if config.Discovery, err = a.discovery(c, transport, transportDigest); err != nil {
+		if config.Discovery, err = a.discovery(c, transport, transportDigest, false); err != nil {
 			return nil, "", err
 		}
+	}
+	if config.Signed, err = a.signed(c, authority, config.Discovery, transport, transportDigest); err != nil {
+		return nil, "", err
 	}
 	identity := []string{
 		"endpoint", c.Endpoint, c.Issuer, config.Hint, c.caller(found), digest(config.Shape.Parts()...), transportDigest,
 	}
+	identity = append(identity, c.JWTResponse.identity()...)
 	pairs, err := c.pairs(&config)
 	if err != nil {
 		return nil, "", err
@@ -96,6 +100,9 @@ func (a *App) source(c *Config, authority *Authority) (introspect.Introspector, 
 	client, err := introspect.NewClient(config)
 	if err != nil {
 		return nil, "", err
+	}
+	if config.Signed != nil {
+		authority.signing = client
 	}
 	authority.endpoint = c.Endpoint
 	authority.upstream = &upstream{next: client, discovery: config.Discovery}
@@ -176,14 +183,17 @@ func (t withReplacer) RoundTrip(request *http.Request) (*http.Response, error) {
 	return t.RoundTripper.RoundTrip(request.WithContext(ctx))
 }
 
-func (a *App) discovery(c *Config, transport http.RoundTripper, transportDigest string) (*introspect.Discovery, error) {
-	known, err := outliving[introspect.Discovered](a, discovered, digest(c.Issuer, transportDigest, strconv.FormatBool(c.InsecureHTTP)))
+// discovery finds what the issuer publishes: its introspection endpoint, or only where its keys are.
+func (a *App) discovery(c *Config, transport http.RoundTripper, transportDigest string, keysOnly bool) (*introspect.Discovery, error) {
+	known, err := outliving[introspect.Discovered](a, discovered,
+		digest(c.Issuer, transportDigest, strconv.FormatBool(c.InsecureHTTP), strconv.FormatBool(keysOnly)))
 	if err != nil {
 		return nil, err
 	}
 	return introspect.NewDiscovery(introspect.DiscoveryConfig{
 		Issuer:       c.Issuer,
 		InsecureHTTP: c.InsecureHTTP,
+		Keys:         keysOnly,
 		Timeout:      c.timeout(),
 		MaxResponse:  c.MaxResponse,
 		Transport:    transport,

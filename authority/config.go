@@ -76,6 +76,8 @@ type Config struct {
 	Breaker *Breaker `json:"breaker,omitempty"`
 	// The longest answer that is read, in bytes. Default: 1048576.
 	MaxResponse int64 `json:"max_response,omitempty"`
+	// Ask for signed answers (RFC 9701), and believe no others.
+	JWTResponse *JWTResponse `json:"jwt_response,omitempty"`
 	// Where the parts of an answer are, for an authority that does not answer as RFC 7662 demands.
 	Answer *Answer `json:"answer,omitempty"`
 	// How the calls are carried: the transport of Caddy's reverse proxy, for trust in certificates, a client certificate,
@@ -195,7 +197,7 @@ func (c *Config) Check() error {
 	}
 	checks := []func() error{c.Cache.check}
 	if !c.Embedded {
-		checks = append(checks, c.checkURLs, c.checkSignIn, c.checkPairs, c.checkTransport, c.Breaker.check, c.Answer.check)
+		checks = append(checks, c.checkURLs, c.checkSignIn, c.checkPairs, c.checkTransport, c.checkJWTResponse, c.Breaker.check, c.Answer.check)
 	}
 	for _, check := range checks {
 		if err := check(); err != nil {
@@ -250,7 +252,7 @@ func (c *Config) checkURLs() error {
 func (c *Config) calls() bool {
 	return c.InsecureHTTP || c.Timeout != 0 || c.Retries != nil || c.MaxConcurrent != 0 || c.MaxResponse != 0 ||
 		c.TokenTypeHint != "" || len(c.Param)+len(c.EndpointParam)+len(c.RequestHeader) > 0 ||
-		c.Breaker != nil || c.Answer != nil || len(c.Transport) > 0
+		c.Breaker != nil || c.JWTResponse != nil || c.Answer != nil || len(c.Transport) > 0
 }
 
 func (c *Config) checkTransport() error {

@@ -13,6 +13,7 @@ import (
 	"github.com/go-jose/go-jose/v4/json"
 
 	"github.com/portcullis-gateway/portcullis/authserver/store"
+	"github.com/portcullis-gateway/portcullis/internal/jwks"
 )
 
 // assertion is a JWT that somebody presents as a proof (RFC 7523 section 3). Until its signature is verified, what it says
@@ -39,9 +40,7 @@ type claims struct {
 
 // The algorithms of assertions, by the kind of key.
 var (
-	publicKeyAlgorithms = []jose.SignatureAlgorithm{
-		jose.RS256, jose.RS384, jose.RS512, jose.PS256, jose.PS384, jose.PS512, jose.ES256, jose.ES384, jose.ES512, jose.EdDSA,
-	}
+	publicKeyAlgorithms = jwks.Algorithms
 	secretAlgorithms    = []jose.SignatureAlgorithm{jose.HS256, jose.HS384, jose.HS512}
 	assertionAlgorithms = slices.Concat(publicKeyAlgorithms, secretAlgorithms)
 )

@@ -18,6 +18,7 @@ import (
 	"github.com/go-jose/go-jose/v4"
 
 	"github.com/portcullis-gateway/portcullis/authserver/store"
+	"github.com/portcullis-gateway/portcullis/internal/jwks"
 )
 
 // signingAlgorithms are those that the server signs with. The first is the one for clients that do not say.
@@ -141,7 +142,7 @@ func (k *signingKeys) load(ctx context.Context) (keys []signingKey, version uint
 	}
 	for i := range ring.Keys {
 		key := &ring.Keys[i].JWK
-		if signer, ok := key.Key.(crypto.Signer); !ok || !slices.Contains(algorithmsOf(signer.Public()), k.algorithm) || key.KeyID == "" {
+		if signer, ok := key.Key.(crypto.Signer); !ok || !slices.Contains(jwks.AlgorithmsOf(signer.Public()), k.algorithm) || key.KeyID == "" {
 			return nil, 0, errors.New("the record of the signing keys holds another kind of key")
 		}
 	}

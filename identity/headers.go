@@ -40,12 +40,13 @@ func (p Preset) Check() error {
 	return nil
 }
 
-// presetHeader is one header of a preset, and where its value comes from: a text, or a claim of any type. A header without
-// either gets the user.
+// presetHeader is one header of a preset, and where its value comes from: a text, or a claim of any type, or what is
+// written as it is. A header without any gets the user.
 type presetHeader struct {
 	name  string
 	text  func(*introspect.Answer) string
 	value func(*introspect.Answer) any
+	raw   func(*introspect.Answer) string
 }
 
 var presets = map[Preset][]presetHeader{
@@ -120,6 +121,9 @@ type Config struct {
 	Encoding Encoding
 	// ClientAsUser makes a token without a user the user that is named by its client_id.
 	ClientAsUser bool
+	// Phantom is the header that gets the signed answer as it is, if there is one: under the scheme Bearer if that is
+	// Authorization. Empty: none does.
+	Phantom string
 }
 
 // Teller tells the backend who came. It is immutable and safe for concurrent use.
@@ -161,8 +165,41 @@ func NewTeller(config Config) (*Teller, error) {
 		// A slice of its own: the preset's is shared.
 		t.headers = append(slices.Clip(t.headers), presetHeader{name: target, value: claim(c.Claim)})
 	}
-	return t, nil
+	return t, t.addPhantom(config.Phantom, taken)
 }
+
+// addPhantom adds the header that gets the signed answer.
+func (t *Teller) addPhantom(name string, taken map[string]bool) error {
+	name = http.CanonicalHeaderKey(name)
+	header := presetHeader{name: name, raw: (*introspect.Answer).Signed}
+	switch name {
+	case "":
+		return nil
+	case authorization:
+		header.raw = bearerSigned
+	default:
+		if err := checkTarget(name); err != nil {
+			return fmt.Errorf("phantom_token: header %q %w", name, err)
+		}
+		if taken[foldName(name)] {
+			return fmt.Errorf("phantom_token: header %q is set already, by the preset or a claim", name)
+		}
+		t.targets = append(t.targets, name)
+	}
+	t.headers = append(slices.Clip(t.headers), header)
+	return nil
+}
+
+// bearerSigned is the signed answer under the scheme Bearer, or empty if there is none.
+func bearerSigned(answer *introspect.Answer) string {
+	if answer.Signed() == "" {
+		return ""
+	}
+	return "Bearer " + answer.Signed()
+}
+
+// authorization is the header that only a signed answer may be handed on in.
+const authorization = "Authorization"
 
 // meaningful are the headers, folded, to which HTTP, Caddy or the gateway itself give a meaning of their own.
 var meaningful = map[string]bool{
@@ -187,7 +224,7 @@ func checkTarget(name string) error {
 	return nil
 }
 
-// Targets lists the headers that the claims of copy_claims go to.
+// Targets lists the headers that the claims of copy_claims, and the signed answer, go to.
 func (t *Teller) Targets() []string { return t.targets }
 
 // Told are the names of the headers that the gateway has set on a request, in canonical form.
@@ -213,6 +250,8 @@ func (t *Teller) Tell(header http.Header, answer *introspect.Answer, before Told
 			value, ok = t.encoding.encodeText(h.text(answer))
 		case h.value != nil:
 			value, ok = t.encoding.encode(h.value(answer))
+		case h.raw != nil:
+			value = h.raw(answer)
 		}
 		if ok && value != "" && !slices.Contains(before, h.name) {
 			lines[i] = value

@@ -2,6 +2,7 @@ package interop_test
 
 import (
 	"encoding/json"
+	"maps"
 	"net"
 	"net/http"
 	"net/url"
@@ -53,30 +54,8 @@ func startGlewlwyd(t *testing.T) *glewlwyd {
 		return err == nil && connection.Close() == nil
 	}, time.Minute, 5*time.Millisecond)
 
-	plugin := g.api + "/oidc"
-	g.endpoints = endpoints{plugin + "/token", plugin + "/introspect", plugin + "/revoke"}
 	g.admin = g.set(t, "/auth/", map[string]any{"username": "admin", "password": "password"})
-	g.set(t, "/mod/plugin/", map[string]any{
-		"module": "oidc", "name": "oidc", "display_name": "oidc", "enabled": true,
-		"parameters": map[string]any{
-			"iss":                              plugin,
-			"jwt-type":                         "sha",
-			"jwt-key-size":                     "256",
-			"key":                              "a key of the tests",
-			"access-token-duration":            3600,
-			"refresh-token-duration":           3600,
-			"code-duration":                    600,
-			"allow-non-oidc":                   true,
-			"auth-type-client-enabled":         true,
-			"auth-type-code-enabled":           false,
-			"auth-type-implicit-enabled":       false,
-			"auth-type-password-enabled":       true,
-			"auth-type-refresh-enabled":        true,
-			"introspection-revocation-allowed": true,
-			"introspection-revocation-allow-target-client": true,
-			"introspection-revocation-auth-scope":          []string{"introspection"},
-		},
-	})
+	g.endpoints = g.plugin(t, "oidc", map[string]any{"jwt-type": "sha", "key": "a key of the tests"})
 	for _, scope := range []string{"orders:read", "orders:write", "introspection"} {
 		g.set(t, "/scope/", map[string]any{"name": scope, "display_name": scope, "password_required": false})
 	}
@@ -102,6 +81,33 @@ func startGlewlwyd(t *testing.T) *glewlwyd {
 		})
 	}
 	return g
+}
+
+// plugin adds an OpenID Connect plugin, which signs with the given keys, and returns its endpoints.
+func (g *glewlwyd) plugin(t *testing.T, name string, keys map[string]any) endpoints {
+	t.Helper()
+	url := g.api + "/" + name
+	parameters := map[string]any{
+		"iss":                                          url,
+		"jwt-key-size":                                 "256",
+		"access-token-duration":                        3600,
+		"refresh-token-duration":                       3600,
+		"code-duration":                                600,
+		"allow-non-oidc":                               true,
+		"auth-type-client-enabled":                     true,
+		"auth-type-code-enabled":                       false,
+		"auth-type-implicit-enabled":                   false,
+		"auth-type-password-enabled":                   true,
+		"auth-type-refresh-enabled":                    true,
+		"introspection-revocation-allowed":             true,
+		"introspection-revocation-allow-target-client": true,
+		"introspection-revocation-auth-scope":          []string{"introspection"},
+	}
+	maps.Copy(parameters, keys)
+	g.set(t, "/mod/plugin/", map[string]any{
+		"module": "oidc", "name": name, "display_name": name, "enabled": true, "parameters": parameters,
+	})
+	return endpoints{url + "/token", url + "/introspect", url + "/revoke"}
 }
 
 // The clients of Glewlwyd.
@@ -201,4 +207,35 @@ func TestTheGatewayAsksGlewlwyd(t *testing.T) {
 		c.secrets = map[string]string{"INTROSPECTION_TOKEN": g.own(t, glewlwydGateway, "introspection")}
 		prove(t, c)
 	})
+	t.Run("E05 an answer that is signed with a secret is not believed", func(t *testing.T) {
+		c := c
+		c.authority = []string{"endpoint " + g.introspection, "issuer " + g.api + "/oidc", `jwt_response {
+			audience orders:read
+		}`}
+		c.signIn = nil
+		refuseSigned(t, c, active(t), "not signed with one of")
+	})
+	t.Run("signed answers", func(t *testing.T) { proveGlewlwydSigns(t, g, c) })
+}
+
+// What Glewlwyd signs is for the audience of the token, which is the list of its scopes, and it signs nothing about a token
+// that is not active.
+func proveGlewlwydSigns(t *testing.T, g *glewlwyd, c counterpart) {
+	t.Helper()
+	private, public := newRSAKey(t)
+	g.endpoints = g.plugin(t, "signing", map[string]any{"jwt-type": "rsa", "key": private, "cert": public, "jwks-show": true})
+	issuer := g.api + "/signing"
+	c.authority = []string{"endpoint " + g.introspection, "issuer " + issuer, `jwt_response {
+			jwks ` + issuer + `/jwks
+			audience orders:read
+		}`}
+	c.signIn = nil
+	t.Run("J17 the backend verifies what it is handed", func(t *testing.T) {
+		proveSigned(t, c, issuer+"/jwks", map[string]any{"aud": "orders:read", "iss": issuer})
+	})
+	t.Run("E03 for another audience nothing is believed", func(t *testing.T) {
+		refuseSigned(t, c, g.own(t, glewlwydApp, "orders:read orders:write"), "not for this client")
+	})
+	t.Run("C10 about a token of nobody it says nothing", func(t *testing.T) { refuseSigned(t, c, "token-of-nobody-4rT", "status 400") })
+	t.Run("C10 about a token that was revoked it says nothing", func(t *testing.T) { refuseSigned(t, c, c.revoked(t), "status 400") })
 }

@@ -197,4 +197,20 @@ func TestTheGatewayAsksOIDCProvider(t *testing.T) {
 			prove(t, c)
 		})
 	}
+
+	c.signIn, c.mistaken = nil, nil
+	c.authority = append(c.authority, "jwt_response")
+	t.Run("E01 E03 E06 discovered, with signed answers", func(t *testing.T) { prove(t, c) })
+	t.Run("J17 the backend verifies what it is handed", func(t *testing.T) {
+		proveSigned(t, c, provider.url+"/jwks", map[string]any{"aud": asker.id, "iss": provider.url})
+	})
+	t.Run("E03 for another audience nothing is believed", func(t *testing.T) {
+		c.authority = []string{"issuer " + provider.url, "jwt_response {\n\t\t\taudience another-client\n\t\t}"}
+		refuseSigned(t, c, active(t), "not for this client")
+	})
+	t.Run("E08 an encrypted answer is refused", func(t *testing.T) {
+		c.client = credentials{"encrypted-client", "encrypted-client-secret-of-more-than-32-bytes"}
+		c.authority = []string{"issuer " + provider.url, "jwt_response"}
+		refuseSigned(t, c, active(t), "is encrypted")
+	})
 }

@@ -35,6 +35,8 @@ type Answer struct {
 	Bound bool
 	// Source says how this answer came to be at hand.
 	Source Source
+	// signed is how many bytes at the end of the claims' text are the JWT in which the answer came.
+	signed uint32
 	// AskedAt is the instant just before the authority was asked.
 	AskedAt time.Time
 
@@ -55,6 +57,9 @@ func (a *Answer) Subject() string { return a.claims.at(a.subject) }
 
 // TokenType is the token_type (RFC 6749 section 7.1).
 func (a *Answer) TokenType() string { return a.claims.at(a.tokenType) }
+
+// Signed is the verified JWT in which the answer came (RFC 9701), where a Client was told to keep it.
+func (a *Answer) Signed() string { return a.claims.text[len(a.claims.text)-int(a.signed):] }
 
 // Scope is the list of the granted scopes, with one space between two (RFC 6749 section 3.3).
 func (a *Answer) Scope() string { return a.claims.at(a.scope) }
@@ -188,7 +193,8 @@ func AnswerOf(members map[string]any, askedAt time.Time) (*Answer, error) {
 	return ParseAnswer(body, askedAt)
 }
 
-func (s Shape) newAnswer(claims object, askedAt time.Time) (*Answer, error) {
+// newAnswer makes an answer of its members, and of the JWT in which they came if that is to be kept.
+func (s Shape) newAnswer(claims object, signed string, askedAt time.Time) (*Answer, error) {
 	active, err := s.active(claims)
 	if err != nil {
 		return nil, err
@@ -208,6 +214,8 @@ func (s Shape) newAnswer(claims object, askedAt time.Time) (*Answer, error) {
 	answer.subject = packer.keep(text(s.part(claims, s.Subject, "sub")))
 	answer.tokenType = packer.keep(text(s.part(claims, "", "token_type")))
 	answer.scope = packer.keep(s.scope(claims))
+	// The last text that is written.
+	answer.signed = packer.add(signed)
 	answer.claims = packer.finish()
 	for _, date := range []struct {
 		path, name string

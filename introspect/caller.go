@@ -24,6 +24,8 @@ type caller struct {
 	httpClient  *http.Client
 	retries     int
 	maxResponse int64
+	// accept is the type of response that is asked for.
+	accept string
 }
 
 // reply is a response that was read whole.
@@ -34,7 +36,7 @@ type reply struct {
 }
 
 func newCaller(auth, other ClientAuth, ways *Ways, header http.Header, transport http.RoundTripper, retries int, maxResponse int64) *caller {
-	c := &caller{auth: [2]ClientAuth{auth, other}, ways: ways, header: header, retries: retries, maxResponse: maxResponse}
+	c := &caller{auth: [2]ClientAuth{auth, other}, ways: ways, header: header, retries: retries, maxResponse: maxResponse, accept: "application/json"}
 	if c.ways == nil {
 		c.ways = new(Ways)
 	}
@@ -136,7 +138,7 @@ func (c *caller) postOnce(ctx context.Context, endpoint string, form url.Values,
 	request.GetBody = func() (io.ReadCloser, error) { return io.NopCloser(strings.NewReader(encoded)), nil }
 	request.ContentLength = int64(len(encoded))
 	request.Header.Set("Content-Type", "application/x-www-form-urlencoded")
-	request.Header.Set("Accept", "application/json")
+	request.Header.Set("Accept", c.accept)
 
 	response, err := send(c.httpClient, request, c.maxResponse)
 	if err != nil {

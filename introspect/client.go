@@ -22,6 +22,7 @@ type Client struct {
 	hint       string
 	parameters url.Values
 	shape      Shape
+	signed     *verifier // nil: answers are plain JSON
 	caller     *caller
 	timeout    time.Duration
 	now        func() time.Time
@@ -50,6 +51,8 @@ type ClientConfig struct {
 	Header http.Header
 	// Shape says where in an answer its parts are. The zero value is the answer of RFC 7662.
 	Shape Shape
+	// Signed, if set, has answers asked for that are signed (RFC 9701), and no others believed.
+	Signed *Signed
 	// Timeout bounds a whole call, retries included. Default: 5 seconds.
 	Timeout time.Duration
 	// Retries is how often a call is repeated after a connection error, 502, 503 or 504, within Timeout.
@@ -101,6 +104,13 @@ func NewClient(config ClientConfig) (*Client, error) {
 	}
 	if client.now == nil {
 		client.now = time.Now
+	}
+	if config.Signed != nil {
+		var err error
+		if client.signed, err = newVerifier(*config.Signed, client.now, config.InsecureHTTP, config.Transport); err != nil {
+			return nil, err
+		}
+		client.caller.accept = signedType
 	}
 	return client, nil
 }
@@ -171,7 +181,7 @@ func (c *Client) Introspect(ctx context.Context, token Token) (*Answer, error) {
 	var answer *Answer
 	askedAt := c.now()
 	err = c.caller.post(ctx, endpoint, form, func(response *reply) (again bool, err error) {
-		answer, again, err = c.read(response, askedAt)
+		answer, again, err = c.read(ctx, response, token, askedAt)
 		return again, err
 	})
 	if err != nil {

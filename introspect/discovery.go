@@ -22,6 +22,8 @@ type DiscoveryConfig struct {
 	Issuer string
 	// InsecureHTTP allows http beyond loopback.
 	InsecureHTTP bool
+	// Keys says that the place of the issuer's keys is wanted (jwks_uri), and not its introspection endpoint.
+	Keys bool
 	// Timeout bounds one attempt. Default: 5 seconds.
 	Timeout time.Duration
 	// MaxResponse is the longest document that is read, in bytes. Default: 1 MiB.
@@ -153,8 +155,7 @@ func (d *Discovery) fetch() {
 	k.attempt = nil
 }
 
-// find looks in all places where the metadata may be. The first document of this issuer that names an introspection
-// endpoint counts.
+// find looks in all places where the metadata may be. The first document of this issuer that names what is wanted counts.
 func (d *Discovery) find(ctx context.Context) (*Metadata, error) {
 	places, err := metadataURLs(d.config.Issuer)
 	if err != nil {
@@ -170,13 +171,16 @@ func (d *Discovery) find(ctx context.Context) (*Metadata, error) {
 			if failed == nil || errors.Is(err, ErrMalformed) {
 				failed = err
 			}
-		case metadata.IntrospectionEndpoint != "":
+		case d.config.Keys && metadata.JWKSURI != "", !d.config.Keys && metadata.IntrospectionEndpoint != "":
 			return metadata, nil
 		default:
 			published = true
 		}
 	}
-	if published {
+	switch {
+	case published && d.config.Keys:
+		return nil, errNoKeys
+	case published:
 		return nil, fmt.Errorf("%w: the metadata of the issuer name no introspection_endpoint: add 'endpoint <url>'", ErrMalformed)
 	}
 	return nil, failed

@@ -11,11 +11,10 @@ import (
 type Metadata struct {
 	// Issuer is the one that was asked for, to the letter.
 	Issuer string
-	// IntrospectionEndpoint is never empty.
+	// IntrospectionEndpoint, TokenEndpoint and JWKSURI are empty where the server has none.
 	IntrospectionEndpoint string
-	// TokenEndpoint and JWKSURI are empty where the server has none.
-	TokenEndpoint string
-	JWKSURI       string
+	TokenEndpoint         string
+	JWKSURI               string
 }
 
 // CheckIssuer says what is wrong with an issuer identifier (RFC 8414 section 2): it is a URL to which tokens may be sent,

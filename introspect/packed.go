@@ -14,7 +14,7 @@ import (
 type packed struct {
 	// names are shared by all objects with the same members, if there is room.
 	names []string
-	// text holds the strings and numbers one after the other, and then what keep has added.
+	// text holds the strings and numbers one after the other, and then what keep and add have added.
 	text string
 	// ends tell, for each member, where its value ends in the text, shifted to make room for its kind.
 	ends []uint32
@@ -110,6 +110,12 @@ func (p *packer) keep(text string) span {
 		p.text.WriteString(text)
 	}
 	return span{uint32(begin), uint32(begin + len(text))}
+}
+
+// add writes a text behind all others, and returns its length.
+func (p *packer) add(text string) uint32 {
+	p.text.WriteString(text)
+	return uint32(len(text))
 }
 
 func (p *packer) finish() packed {

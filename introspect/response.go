@@ -16,9 +16,12 @@ import (
 )
 
 // read judges a response by its status, type and body (RFC 7662 sections 2.2 and 2.3).
-func (c *Client) read(response *reply, askedAt time.Time) (answer *Answer, again bool, err error) {
+func (c *Client) read(ctx context.Context, response *reply, token Token, askedAt time.Time) (answer *Answer, again bool, err error) {
 	status, body := response.status, response.body
 	switch {
+	case status == http.StatusOK && c.signed != nil:
+		answer, err = c.signed.read(ctx, response, c.shape, token, askedAt)
+		return answer, false, err
 	case status == http.StatusOK:
 		if !isJSON(response.contentType) {
 			return nil, false, fmt.Errorf("%w: status 200 with a content type that is not JSON", ErrMalformed)

@@ -34,7 +34,7 @@ func (s Shape) Parse(body []byte, askedAt time.Time) (*Answer, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrMalformed, err)
 	}
-	return s.newAnswer(members, askedAt)
+	return s.newAnswer(members, "", askedAt)
 }
 
 // active tells whether the answer calls the token active.

@@ -39,6 +39,11 @@ function clients() {
 			client_secret: 'jwt-client-secret-of-more-than-32-bytes',
 			token_endpoint_auth_method: 'client_secret_jwt',
 		}),
+		asking({ // its answers are encrypted with a key that is made of its secret
+			client_id: 'encrypted-client',
+			client_secret: 'encrypted-client-secret-of-more-than-32-bytes',
+			introspection_encrypted_response_alg: 'A256KW',
+		}),
 		{
 			client_id: 'orders-app',
 			client_secret: 'orders-app-secret',
@@ -77,6 +82,7 @@ const configuration = {
 	features: {
 		clientCredentials: { enabled: true },
 		devInteractions: { enabled: false },
+		encryption: { enabled: true },
 		introspection: { enabled: true },
 		jwtIntrospection: { enabled: true },
 		resourceIndicators: {

@@ -38,7 +38,7 @@ type list struct {
 }
 
 var lists = []list{
-	{file: "docs/requirements.md", without: "authserver", enforced: "ABCDGH"},
+	{file: "docs/requirements.md", without: "authserver", enforced: "ABCDEGH"},
 }
 
 func main() {
