@@ -5,6 +5,8 @@ import (
 	"slices"
 	"strings"
 
+	"go.uber.org/zap"
+
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
@@ -40,14 +42,12 @@ func parseAuthorizationServer(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandl
 }
 
 // Subdirectives of the global option that a later build has.
+var laterServerOptions = map[string]bool{
+	"branding": true,
+}
+
 var (
-	laterServerOptions = map[string]bool{
-		"resource": true, "legacy": true, "registration": true, "branding": true,
-	}
-	laterClientOptions = map[string]bool{
-		"audiences": true,
-	}
-	laterGrants  = []string{"password", "implicit"}
+	legacyGrants = []string{authserver.GrantPassword, authserver.GrantImplicit}
 	serverGrants = []string{
 		authserver.GrantAuthorizationCode, authserver.GrantRefreshToken, authserver.GrantClientCredentials, authserver.GrantJWTBearer,
 	}
@@ -57,13 +57,15 @@ var (
 //
 //	authorization_server {
 //		issuer <url>
+//		resource <url>...
 //		store  file <path> | postgres <dsn>
 //		client <client_id> [<secret or hash>] {
-//			grants         authorization_code|refresh_token|client_credentials|urn:ietf:params:oauth:grant-type:jwt-bearer...
+//			grants         authorization_code|refresh_token|client_credentials|urn:ietf:params:oauth:grant-type:jwt-bearer|password|implicit...
 //			redirect_uris  <uri>...
 //			trusted
 //			scopes         <scope>...
 //			default_scopes <scope>...
+//			audiences      <url>...
 //			auth           client_secret_basic|client_secret_post|client_secret_jwt|private_key_jwt|none
 //			jwks           <file>|<url>
 //			introspect
@@ -83,6 +85,13 @@ var (
 //		refresh_token_ttl <duration>
 //		code_ttl          <duration>
 //		session_ttl       <duration>
+//		legacy            password|implicit...
+//		registration {
+//			open | token <initial access token>
+//			scopes        <scope>...
+//			max_clients   <n>
+//			expire_unused <duration>
+//		}
 //	}
 func parseAuthorizationServerOption(d *caddyfile.Dispenser, existing any) (any, error) {
 	d.Next()
@@ -119,6 +128,8 @@ func parseServerOption(d *caddyfile.Dispenser, app *shim.App) error {
 	switch d.Val() {
 	case "issuer":
 		return parseText(d, &app.Issuer)
+	case "resource":
+		return parseList(d, &app.Resource, authserver.CheckResource)
 	case "store":
 		return parseStore(d, app)
 	case "client":
@@ -137,8 +148,29 @@ func parseServerOption(d *caddyfile.Dispenser, app *shim.App) error {
 		return parsePositive(d, &app.CodeTTL)
 	case "session_ttl":
 		return parsePositive(d, &app.SessionTTL)
+	case "legacy":
+		return parseLegacy(d, app)
+	case "registration":
+		return parseRegistration(d, app)
 	}
 	return unrecognized(d, laterServerOptions)
+}
+
+func parseLegacy(d *caddyfile.Dispenser, app *shim.App) error {
+	if err := parseList(d, &app.Legacy, nil); err != nil {
+		return err
+	}
+	for i, grant := range app.Legacy {
+		switch {
+		case !slices.Contains(legacyGrants, grant):
+			return d.Errf("bad legacy value '%s': must be %s", grant, strings.Join(legacyGrants, " or "))
+		case slices.Contains(app.Legacy[:i], grant):
+			return d.Errf("legacy '%s' is already specified", grant)
+		}
+		caddy.Log().Named("caddyfile").Warn(shim.LegacyWarning,
+			zap.String("grant", grant), zap.String("file", d.File()), zap.Int("line", d.Line()))
+	}
+	return nil
 }
 
 func parseStore(d *caddyfile.Dispenser, app *shim.App) error {
@@ -204,10 +236,7 @@ func parseClientOption(d *caddyfile.Dispenser, client *shim.Client) error {
 			return err
 		}
 		for _, grant := range client.Grants {
-			switch {
-			case slices.Contains(laterGrants, grant):
-				return d.Errf("the grant '%s' is not in this build of Portcullis", grant)
-			case !slices.Contains(serverGrants, grant):
+			if !slices.Contains(serverGrants, grant) && !slices.Contains(legacyGrants, grant) {
 				return d.Errf("bad grants value '%s': must be %s", grant, strings.Join(serverGrants, ", "))
 			}
 		}
@@ -220,6 +249,8 @@ func parseClientOption(d *caddyfile.Dispenser, client *shim.Client) error {
 		return parseList(d, &client.Scopes, bearer.CheckScope)
 	case "default_scopes":
 		return parseList(d, &client.DefaultScopes, bearer.CheckScope)
+	case "audiences":
+		return parseList(d, &client.Audiences, authserver.CheckResource)
 	case "auth":
 		return parseChoice(d, &client.Auth, authserver.ClientAuthMethods...)
 	case "jwks":
@@ -229,7 +260,7 @@ func parseClientOption(d *caddyfile.Dispenser, client *shim.Client) error {
 	case "name":
 		return parseText(d, &client.Name)
 	}
-	return unrecognized(d, laterClientOptions)
+	return unrecognized(d, nil)
 }
 
 func parseAssertionIssuer(d *caddyfile.Dispenser, app *shim.App) error {

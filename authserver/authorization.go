@@ -44,6 +44,14 @@ type authorization struct {
 	// maxAge is how long ago the user may have signed in, or nil, and expected who that has to be, or nobody.
 	maxAge   *time.Duration
 	expected string
+	// resources are those that the request names, and audience what the tokens are for (RFC 8707).
+	resources, audience []string
+	// implicit says that the response holds an access token, and no code.
+	implicit bool
+	// answered says that the user has seen where the response goes, and has said what it is.
+	answered bool
+	// requestURI is what the request was pushed as, until that is used (RFC 9126).
+	requestURI string
 }
 
 // asks says whether a value is one of the parameter prompt.
@@ -53,11 +61,10 @@ func (a *authorization) asks(prompt string) bool {
 
 // query is the request again, as the query of a URL.
 func (a *authorization) query() string {
-	values := make(url.Values, len(a.parameters))
-	for name, value := range a.parameters {
-		values.Set(name, value)
+	if a.requestURI != "" {
+		return url.Values{"client_id": {a.client.ID}, "request_uri": {a.requestURI}}.Encode()
 	}
-	return values.Encode()
+	return valuesOf(a.parameters, a.resources).Encode()
 }
 
 // pageError is an error that the user is told of, since there is no client that could be (RFC 6749 section 4.1.2.1).
@@ -115,15 +122,17 @@ func (s *Server) readAuthorization(ctx context.Context, values url.Values) (*aut
 	repeated := false
 	for _, name := range authorizationParameters {
 		all := values[name]
-		if len(all) > 1 && name != "resource" { // of which there may be several (RFC 8707 section 2)
-			repeated = true
-		}
 		for _, value := range all {
 			if len(value) > maxParameter || !isText(value) {
 				return nil, &pageError{http.StatusBadRequest, "The application sent a request with a parameter that is too long or no text."}
 			}
 		}
-		if len(all) > 0 && (len(all) == 1 || name == "resource") && all[0] != "" {
+		switch {
+		case name == "resource": // of which there may be several (RFC 8707 section 2)
+			a.resources = slices.DeleteFunc(slices.Clone(all), func(resource string) bool { return resource == "" })
+		case len(all) > 1:
+			repeated = true
+		case len(all) == 1 && all[0] != "":
 			a.parameters[name] = all[0]
 		}
 	}
@@ -142,9 +151,14 @@ func (s *Server) readAuthorization(ctx context.Context, values url.Values) (*aut
 	if !registered || len(values["redirect_uri"]) > 1 || isOpenID && a.parameters["redirect_uri"] == "" {
 		return nil, &pageError{http.StatusBadRequest, "The application asked to be answered at an address that is not registered for it."}
 	}
-	if mode := a.parameters["response_mode"]; mode != "" && mode != "query" && mode != "form_post" {
+	// A token does not go into a query, which is in histories and logs (RFC 9700 section 2.1.2).
+	mode := "query"
+	if a.implicit = s.legacyImplicit && a.parameters["response_type"] == "token"; a.implicit {
+		mode = "fragment"
+	}
+	if asked := a.parameters["response_mode"]; asked != "" && asked != mode && asked != "form_post" {
 		delete(a.parameters, "response_mode")
-		return a, &clientError{"invalid_request", "response_mode must be query or form_post"}
+		return a, &clientError{"invalid_request", "response_mode must be " + mode + " or form_post"}
 	}
 	if repeated {
 		return a, &clientError{"invalid_request", "a parameter is repeated"}
@@ -163,17 +177,26 @@ func (s *Server) judge(a *authorization) error {
 	if a.parameters["request_uri"] != "" {
 		return &clientError{"request_uri_not_supported", "request_uri is not supported"}
 	}
+	grant := GrantAuthorizationCode
 	switch kind := a.parameters["response_type"]; {
 	case kind == "":
 		return &clientError{"invalid_request", "response_type is missing"}
+	case a.implicit:
+		grant = GrantImplicit
 	case kind != "code":
 		return &clientError{"unsupported_response_type", "response_type must be code"}
 	}
-	if err := checkChallenge(a.parameters["code_challenge"], a.parameters["code_challenge_method"]); err != nil {
-		return &clientError{"invalid_request", err.Error()}
+	if !a.client.may(grant) {
+		return &clientError{"unauthorized_client", "the client may not use this response_type"}
 	}
-	if a.parameters["resource"] != "" {
-		return &clientError{"invalid_target", "the server issues no tokens for particular resources"}
+	if !a.implicit {
+		if err := checkChallenge(a.parameters["code_challenge"], a.parameters["code_challenge_method"]); err != nil {
+			return &clientError{"invalid_request", err.Error()}
+		}
+	}
+	var err error
+	if a.audience, err = pick(a.client.Audiences, a.resources); err != nil {
+		return &clientError{"invalid_target", err.Error()}
 	}
 	prompts := strings.Fields(a.parameters["prompt"])
 	for _, prompt := range prompts {
@@ -184,11 +207,9 @@ func (s *Server) judge(a *authorization) error {
 	if len(prompts) > 1 && slices.Contains(prompts, "none") {
 		return &clientError{"invalid_request", "prompt none stands alone"}
 	}
-	scope, err := a.client.grant(splitScope(a.parameters["scope"]))
-	if err != nil {
+	if a.scope, err = a.client.grant(splitScope(a.parameters["scope"])); err != nil {
 		return &clientError{"invalid_scope", err.Error()}
 	}
-	a.scope = scope
 	return nil
 }
 
@@ -205,6 +226,10 @@ func (s *Server) respond(w http.ResponseWriter, a *authorization, parameters ...
 	parameters = append(parameters, parameter{"iss", s.issuer})
 	if a.parameters["response_mode"] == "form_post" {
 		writeFormPost(w, a.redirectURI, parameters)
+		return
+	}
+	if a.implicit {
+		redirect(w, addFragment(a.redirectURI, parameters))
 		return
 	}
 	redirect(w, addQuery(a.redirectURI, parameters))

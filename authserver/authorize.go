@@ -25,7 +25,7 @@ func (s *Server) serveAuthorize(w http.ResponseWriter, r *http.Request) {
 		redirect(w, s.url(authorizePath)+"?"+values.Encode())
 		return
 	}
-	a, err := s.readAuthorization(r.Context(), values)
+	a, err := s.findAuthorization(r.Context(), values, true)
 	if err != nil {
 		s.refuseAuthorization(w, r, a, err)
 		return
@@ -39,7 +39,10 @@ func (s *Server) serveAuthorize(w http.ResponseWriter, r *http.Request) {
 	case a.accepts(current, s.now()):
 		s.proceed(w, r, a, current)
 	case a.asks("none"):
-		s.refuseAuthorization(w, r, a, &clientError{"login_required", "the user has to sign in"})
+		if err = s.use(r.Context(), a); err == nil {
+			err = &clientError{"login_required", "the user has to sign in"}
+		}
+		s.refuseAuthorization(w, r, a, err)
 	default:
 		s.showLogin(w, r, a, http.StatusOK, a.likelyUser(), "")
 	}
@@ -49,8 +52,9 @@ func (s *Server) serveAuthorize(w http.ResponseWriter, r *http.Request) {
 // the client needs no consent.
 func (s *Server) proceed(w http.ResponseWriter, r *http.Request, a *authorization, current *session) {
 	scope := current.user.grantable(a.scope)
-	var err error
+	err := s.use(r.Context(), a)
 	switch {
+	case err != nil:
 	case !a.isExpected(current.user):
 		err = &clientError{"login_required", "somebody else has signed in"}
 	case len(scope) == 0 && len(a.scope) > 0:
@@ -86,6 +90,11 @@ func (s *Server) refuseAuthorization(w http.ResponseWriter, r *http.Request, a *
 		}
 		toClient = &clientError{"temporarily_unavailable", "try again later"}
 	}
+	if a != nil && a.client.registered && !a.answered {
+		// Anybody can have a client that sends whoever follows a link to a place of his choice (RFC 9700 section 4.11.2).
+		writeErrorPage(w, &pageError{http.StatusBadRequest, "The application sent a request that cannot be answered (" + toClient.code + ": " + toClient.description + "). It has registered itself, and so it is you who is told, and not the application."})
+		return
+	}
 	if a == nil {
 		w.Header().Set("Retry-After", "1")
 		writeErrorPage(w, &pageError{http.StatusServiceUnavailable, "This cannot be done right now. Try again in a moment."})
@@ -110,6 +119,7 @@ type grantedCode struct {
 	Challenge   string   `json:"code_challenge"`
 	Subject     string   `json:"sub"`
 	Scope       []string `json:"scope,omitempty"`
+	Audience    []string `json:"aud,omitempty"`
 	// Versions are those of the user and the client: after either was disabled, or the user's password changed, the code is
 	// worth nothing.
 	Versions string `json:"versions"`
@@ -118,13 +128,17 @@ type grantedCode struct {
 	ACR      string `json:"acr"`
 }
 
-// issueCode sends an authorization code to the client.
+// issueCode sends an authorization code to the client, or the token that it asked for in its place.
 func (s *Server) issueCode(w http.ResponseWriter, r *http.Request, a *authorization, current *session, scope []string) error {
+	if a.implicit {
+		return s.issueImplicitly(w, r, a, current, scope)
+	}
 	granted, err := json.Marshal(grantedCode{
 		RedirectURI: a.redirectURI,
 		Challenge:   a.parameters["code_challenge"],
 		Subject:     current.user.Name,
 		Scope:       scope,
+		Audience:    a.audience,
 		Versions:    versionsOf(a.client, current.user),
 		Nonce:       a.parameters["nonce"],
 		AuthTime:    current.authTime.Unix(),
@@ -151,11 +165,12 @@ func (s *Server) issueCode(w http.ResponseWriter, r *http.Request, a *authorizat
 // pendingRequest is an authorization request that waits for the consent of one session's user.
 type pendingRequest struct {
 	Parameters map[string]string `json:"parameters"`
+	Resources  []string          `json:"resources,omitempty"`
 	Session    introspect.Digest `json:"session"`
 }
 
 func (s *Server) putPending(ctx context.Context, a *authorization, current *session) (handle string, err error) {
-	record, err := json.Marshal(pendingRequest{a.parameters, current.digest})
+	record, err := json.Marshal(pendingRequest{a.parameters, a.resources, current.digest})
 	if err != nil {
 		return "", err
 	}

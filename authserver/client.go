@@ -10,13 +10,16 @@ import (
 )
 
 // GrantClientCredentials is the grant of RFC 6749 section 4.4, and GrantJWTBearer that of RFC 7523 section 2.1.
+// GrantPassword and GrantImplicit are those of RFC 6749 sections 4.3 and 4.2, which RFC 9700 gives up.
 const (
 	GrantClientCredentials = "client_credentials"
 	GrantJWTBearer         = "urn:ietf:params:oauth:grant-type:jwt-bearer"
+	GrantPassword          = "password"
+	GrantImplicit          = "implicit"
 )
 
 // grants are the grant types that the server knows.
-var grants = []string{GrantAuthorizationCode, GrantRefreshToken, GrantClientCredentials, GrantJWTBearer}
+var grants = []string{GrantAuthorizationCode, GrantRefreshToken, GrantClientCredentials, GrantJWTBearer, GrantPassword, GrantImplicit}
 
 // Client is a registered client (RFC 6749 section 2).
 type Client struct {
@@ -40,7 +43,8 @@ type Client struct {
 	RedirectURIs []string
 	// Trusted says that users are not asked whether they consent.
 	Trusted bool
-	// Audiences are the resources that the client may ask tokens for (RFC 8707).
+	// Audiences are the resources that the client may ask tokens for (RFC 8707). One that may introspect asks in the name of
+	// these. Default: none, and in the name of the server's resources.
 	Audiences []string
 	// IDTokenAlgorithm is what its ID tokens are signed by, ES256 or RS256 (OpenID Connect Registration section 2,
 	// id_token_signed_response_alg). Default: ES256.
@@ -54,6 +58,8 @@ type Client struct {
 	generation uint64
 	// use is nil for a client of the configuration.
 	use *use
+	// registered says that the client has registered itself, and so that nobody vouches for what it says.
+	registered bool
 }
 
 func (c *Client) check() error {
@@ -87,6 +93,9 @@ func (c *Client) check() error {
 	if len(c.DefaultScopes) == 0 {
 		c.DefaultScopes = c.Scopes
 	}
+	if err := checkResources("audience", c.Audiences); err != nil {
+		return err
+	}
 	if err := c.checkIDTokenAlgorithm(); err != nil {
 		return err
 	}
@@ -95,10 +104,14 @@ func (c *Client) check() error {
 
 // title is what users know the client by.
 func (c *Client) title() string {
-	if c.Name != "" {
-		return c.Name
+	title := c.Name
+	if title == "" {
+		title = c.ID
 	}
-	return c.ID
+	if c.registered {
+		title += " (unverified)"
+	}
+	return title
 }
 
 // may tells whether the client may use a grant.

@@ -293,7 +293,8 @@ func newDecoyKeys() ([]any, error) {
 func (s *Server) describeClientAuth(members map[string]any) {
 	var methods, algorithms []string
 	for _, method := range ClientAuthMethods {
-		if s.anyClient(func(c *Client) bool { return c.authenticatesBy(method) }) {
+		if s.anyClient(func(c *Client) bool { return c.authenticatesBy(method) }) ||
+			s.registration != nil && slices.Contains(registrationMethods, method) {
 			methods = append(methods, method)
 		}
 	}

@@ -126,6 +126,15 @@ func (s *Server) clientOf(id string, kept *clientRecord, before *party) (*Client
 		MayIntrospect: kept.Introspect,
 		generation:    kept.Generation,
 		use:           &use{last: kept.LastUsedAt},
+		registered:    kept.Registration != nil,
+	}
+	remoteKeys := s.remoteKeys
+	if client.registered {
+		var state registeredState
+		if err := json.Unmarshal(kept.Registration, &state); err != nil {
+			return nil, errors.New("registration is not in its form")
+		}
+		client.IDTokenAlgorithm, remoteKeys = state.IDTokenAlgorithm, s.publicKeySet
 	}
 	for i, one := range kept.Secrets {
 		secret, err := parseHash(one.Hash)
@@ -152,7 +161,7 @@ func (s *Server) clientOf(id string, kept *clientRecord, before *party) (*Client
 	case before != nil && before.client != nil && before.client.Keys != nil && before.client.Keys.url == kept.JWKSURI:
 		client.Keys = before.client.Keys
 	default:
-		if client.Keys, err = s.remoteKeys(kept.JWKSURI); err != nil {
+		if client.Keys, err = remoteKeys(kept.JWKSURI); err != nil {
 			return nil, fmt.Errorf("jwks_uri: %w", err)
 		}
 	}

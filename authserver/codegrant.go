@@ -55,8 +55,11 @@ func (s *Server) exchangeCode(ctx context.Context, request *tokenRequest) (map[s
 	case !s.now().Before(code.ExpiresAt):
 		return nil, errInvalidGrant
 	}
+	if request.audience, err = request.client.narrow(granted.Audience, request.resources); err != nil {
+		return nil, refuse(http.StatusBadRequest, "invalid_target", err.Error())
+	}
 	g := &grant{
-		user: user, subject: user.Name, family: code.Family, scope: granted.Scope,
+		user: user, subject: user.Name, family: code.Family, scope: granted.Scope, audience: granted.Audience,
 		nonce: granted.Nonce, authTime: granted.AuthTime, acr: granted.ACR,
 	}
 	issued := s.issueAccess(request, g, g.scope)

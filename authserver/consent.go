@@ -16,7 +16,9 @@ import (
 
 type consentPage struct {
 	Client, User, Destination, Action, FormToken, OtherUser string
+	Unverified                                              bool
 	Scopes                                                  []scopeChoice
+	Resources                                               []string
 }
 
 type scopeChoice struct{ Name, Description string }
@@ -77,12 +79,8 @@ func (s *Server) findPending(r *http.Request, handle string) (*pending, error) {
 	if record.Redeemed || !s.now().Before(record.ExpiresAt) || request.Session != current.digest {
 		return nil, errNoRequest
 	}
-	values := make(url.Values, len(request.Parameters))
-	for name, value := range request.Parameters {
-		values.Set(name, value)
-	}
 	// It was good when it was kept. The configuration may have changed since.
-	a, err := s.readAuthorization(r.Context(), values)
+	a, err := s.readAuthorization(r.Context(), valuesOf(request.Parameters, request.Resources))
 	var fault *pageError
 	var told *clientError
 	switch {
@@ -110,6 +108,8 @@ func (s *Server) showConsent(w http.ResponseWriter, p *pending, handle string) {
 		FormToken:   formToken(p.user.cookie, "consent", handle),
 		OtherUser:   s.url(authorizePath) + "?" + again.query(),
 		Scopes:      choices,
+		Resources:   p.audience,
+		Unverified:  p.client.registered,
 	})
 }
 
@@ -149,6 +149,7 @@ func (s *Server) decide(w http.ResponseWriter, r *http.Request, p *pending, hand
 		s.refuseAuthorization(w, r, p.authorization, err)
 		return
 	}
+	p.answered = true
 	granted := intersect(p.scope, form["scope"])
 	if decision == "deny" || len(granted) == 0 && len(p.scope) > 0 {
 		s.refuseAuthorization(w, r, p.authorization, &clientError{"access_denied", "the user denied the request"})

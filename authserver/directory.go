@@ -47,7 +47,7 @@ func (s *Server) client(ctx context.Context, id string) (*Client, error) {
 	if err != nil || found == nil {
 		return nil, err
 	}
-	return found.client, nil
+	return s.limited(found.client), nil
 }
 
 // user returns the user with a name, or nil if there is none or he is disabled.

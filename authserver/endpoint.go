@@ -10,6 +10,7 @@ import (
 	"mime"
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -74,32 +75,43 @@ func noStore(header http.Header) {
 // readForm reads the parameters of a request (RFC 6749 section 3.2): from a form-encoded body by POST and from nowhere
 // else, each at most once, and one without a value as if it were absent.
 func readForm(w http.ResponseWriter, r *http.Request) (map[string]string, error) {
+	form, _, err := readRequest(w, r)
+	return form, err
+}
+
+// readRequest reads the parameters as readForm does, and beside them `resource`, of which there may be several (RFC 8707
+// section 2).
+func readRequest(w http.ResponseWriter, r *http.Request) (form map[string]string, resources []string, err error) {
 	if r.Method != http.MethodPost {
 		w.Header().Set("Allow", http.MethodPost)
-		return nil, refuse(http.StatusMethodNotAllowed, "invalid_request", "the method must be POST")
+		return nil, nil, refuse(http.StatusMethodNotAllowed, "invalid_request", "the method must be POST")
 	}
 	mediaType, _, err := mime.ParseMediaType(r.Header.Get("Content-Type"))
 	if err != nil || mediaType != "application/x-www-form-urlencoded" {
-		return nil, refuse(http.StatusBadRequest, "invalid_request", "the body must be application/x-www-form-urlencoded")
+		return nil, nil, refuse(http.StatusBadRequest, "invalid_request", "the body must be application/x-www-form-urlencoded")
 	}
 	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxForm))
 	if err != nil {
-		return nil, refuse(http.StatusBadRequest, "invalid_request", "the body cannot be read or is too long")
+		return nil, nil, refuse(http.StatusBadRequest, "invalid_request", "the body cannot be read or is too long")
 	}
 	values, err := url.ParseQuery(string(body))
 	if err != nil {
-		return nil, refuse(http.StatusBadRequest, "invalid_request", "the body is not form-encoded")
+		return nil, nil, refuse(http.StatusBadRequest, "invalid_request", "the body is not form-encoded")
 	}
-	form := make(map[string]string, len(values))
+	form = make(map[string]string, len(values))
 	for name, all := range values {
+		if name == "resource" {
+			resources = slices.DeleteFunc(all, func(resource string) bool { return resource == "" })
+			continue
+		}
 		if len(all) > 1 {
-			return nil, refuse(http.StatusBadRequest, "invalid_request", "a parameter is repeated")
+			return nil, nil, refuse(http.StatusBadRequest, "invalid_request", "a parameter is repeated")
 		}
 		if all[0] != "" {
 			form[name] = all[0]
 		}
 	}
-	return form, nil
+	return form, resources, nil
 }
 
 // basicCredentials reads HTTP Basic credentials: form-decoded as RFC 6749 section 2.3.1 demands, then, where that is

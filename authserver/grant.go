@@ -13,6 +13,8 @@ import (
 type tokenRequest struct {
 	client *Client
 	form   map[string]string
+	// resources are those that the request names, and audience those that the access token is for (RFC 8707).
+	resources, audience []string
 }
 
 // grant is what a client was authorized to do: what its tokens are made of.
@@ -23,8 +25,8 @@ type grant struct {
 	subject string
 	// family names the tokens that come of this grant.
 	family string
-	// scope is all that was granted.
-	scope []string
+	// scope is all that was granted, and audience the resources that it was granted for, if it was for particular ones.
+	scope, audience []string
 	// nonce is that of the authorization request, authTime when the user signed in, and acr how.
 	nonce    string
 	authTime int64
@@ -47,6 +49,7 @@ func (s *Server) issueAccess(request *tokenRequest, g *grant, scope []string) *i
 		ClientID:  request.client.ID,
 		Subject:   g.subject,
 		Scope:     intersect(scope, request.client.Scopes),
+		Audience:  request.audience,
 		AuthTime:  g.authTime,
 		ACR:       g.acr,
 		IssuedAt:  now,
@@ -74,7 +77,8 @@ func (s *Server) issueAccess(request *tokenRequest, g *grant, scope []string) *i
 func (i *issuance) addRefresh(g *grant, expires time.Time) {
 	value := newToken(refreshPrefix)
 	refresh := i.tokens[0]
-	refresh.Digest, refresh.Kind, refresh.Scope, refresh.ExpiresAt = introspect.DigestOf(value), store.Refresh, g.scope, expires
+	refresh.Digest, refresh.Kind, refresh.ExpiresAt = introspect.DigestOf(value), store.Refresh, expires
+	refresh.Scope, refresh.Audience = g.scope, g.audience
 	i.tokens = append(i.tokens, refresh)
 	i.members["refresh_token"] = value
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 
 	"github.com/portcullis-gateway/portcullis/authserver/store"
@@ -27,7 +28,7 @@ func (s *Server) answer(w http.ResponseWriter, r *http.Request) (map[string]any,
 	if err != nil {
 		return nil, err
 	}
-	credential, err := s.admitIntrospection(r, form)
+	caller, credential, err := s.admitIntrospection(r, form)
 	if err != nil {
 		return nil, err
 	}
@@ -38,18 +39,18 @@ func (s *Server) answer(w http.ResponseWriter, r *http.Request) (map[string]any,
 		// A token that lets somebody ask vouches for others, not for itself.
 		return inactive(), nil
 	default:
-		return s.members(r.Context(), introspect.NewToken(token))
+		return s.members(r.Context(), introspect.NewToken(token), s.heardBy(caller))
 	}
 }
 
-// members says what the server knows of a token (RFC 7662 section 2.2). Of a token that is unknown, expired, revoked,
-// or no access token, nobody learns which of these it is.
-func (s *Server) members(ctx context.Context, token introspect.Token) (map[string]any, error) {
+// members says what the server knows of a token (RFC 7662 section 2.2) to somebody who asks in the name of resources. Of
+// a token that is unknown, expired, revoked, for other resources, or no access token, nobody learns which of these it is.
+func (s *Server) members(ctx context.Context, token introspect.Token, resources []string) (map[string]any, error) {
 	record, user, err := s.activeToken(ctx, token)
 	if err != nil {
 		return nil, err
 	}
-	if record == nil {
+	if record == nil || !isFor(record, resources) {
 		return inactive(), nil
 	}
 	members := map[string]any{
@@ -106,19 +107,19 @@ func (s *Server) activeToken(ctx context.Context, token introspect.Token) (*stor
 	return &record, user, nil
 }
 
-// Introspect answers in the same process what the introspection endpoint answers over HTTP. The only fault that it
-// can have is its store's, which wraps introspect.ErrUnavailable.
+// Introspect answers in the same process what the introspection endpoint answers over HTTP, in the name of the server's
+// resources. The only fault that it can have is its store's, which wraps introspect.ErrUnavailable.
 func (s *Server) Introspect(ctx context.Context, token introspect.Token) (*introspect.Answer, error) {
 	askedAt := s.now()
-	members, err := s.members(ctx, token)
+	members, err := s.members(ctx, token, s.resources)
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", introspect.ErrUnavailable, err)
 	}
 	return introspect.AnswerOf(members, askedAt)
 }
 
-// Confirm judges the answers of next, which may be remembered ones, by the clients and users that there are now: one
-// that was taken out of the configuration has no active tokens from the next request on.
+// Confirm judges the answers of next, which may be remembered ones, by the clients, users and resources that there are
+// now: one that was taken out of the configuration has no active tokens from the next request on.
 func (s *Server) Confirm(next introspect.Introspector) introspect.Introspector {
 	return confirmed{s, next}
 }
@@ -137,7 +138,8 @@ func (c confirmed) Introspect(ctx context.Context, token introspect.Token) (*int
 	switch {
 	case err != nil:
 		return nil, fmt.Errorf("%w: %w", introspect.ErrUnavailable, err)
-	case client == nil, user == nil && answer.Username() != "":
+	case client == nil, user == nil && answer.Username() != "",
+		answer.Has("aud") && !slices.ContainsFunc(c.server.resources, answer.HasAudience):
 		return answer.Inactive(), nil
 	}
 	return answer, nil

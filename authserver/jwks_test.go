@@ -20,6 +20,7 @@ import (
 
 	"github.com/portcullis-gateway/portcullis/authserver"
 	"github.com/portcullis-gateway/portcullis/authserver/store"
+	"github.com/portcullis-gateway/portcullis/introspect"
 )
 
 const keysURL = "https://client.example.com/jwks.json?key=canary"
@@ -76,6 +77,16 @@ func (m *memory) PutOnce(_ context.Context, value string, _ time.Time) error {
 }
 
 func (m *memory) Issue(context.Context, ...store.Token) error { return nil }
+
+func (m *memory) Token(context.Context, introspect.Digest) (store.Token, error) {
+	return store.Token{}, store.ErrNotFound
+}
+
+func (m *memory) PutCode(context.Context, store.Code) error { return nil }
+
+func (m *memory) Code(context.Context, introspect.Digest) (store.Code, error) {
+	return store.Code{}, store.ErrNotFound
+}
 
 func (m *memory) Record(context.Context, string, string) (store.Record, error) {
 	return store.Record{}, store.ErrNotFound

@@ -127,10 +127,14 @@ func (i *AssertionIssuer) limit(scopes []string, asked bool) ([]string, error) {
 	return common, nil
 }
 
-// grants are the grant types that can succeed.
+// grants are the grant types that can succeed at the token endpoint.
 func (s *Server) grants() []string {
-	if len(s.assertionIssuers) == 0 {
-		return []string{GrantAuthorizationCode, GrantRefreshToken, GrantClientCredentials}
+	able := []string{GrantAuthorizationCode, GrantRefreshToken, GrantClientCredentials}
+	if len(s.assertionIssuers) > 0 {
+		able = append(able, GrantJWTBearer)
 	}
-	return grants
+	if s.legacyPassword {
+		able = append(able, GrantPassword)
+	}
+	return able
 }

@@ -49,7 +49,7 @@ func (s *Server) serveLogin(w http.ResponseWriter, r *http.Request) {
 		writeErrorPage(w, errForeignForm)
 		return
 	}
-	a, err := s.readAuthorization(r.Context(), values)
+	a, err := s.findAuthorization(r.Context(), values, false)
 	if err != nil {
 		s.refuseAuthorization(w, r, a, err)
 		return

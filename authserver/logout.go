@@ -80,7 +80,7 @@ func (s *Server) signOut(w http.ResponseWriter, r *http.Request) error {
 		writePage(w, http.StatusOK, "signed_out.html", signedOutPage{})
 		return nil
 	}
-	if l.hint != nil || confirmed {
+	if confirmed || l.hint != nil && !l.client.registered { // anybody can have an ID token of a client that he has registered
 		redirect(w, l.continueAt)
 		return nil
 	}

@@ -21,6 +21,8 @@ func (s *Server) serveMetadata(w http.ResponseWriter, r *http.Request) {
 		"revocation_endpoint":    s.url(revocationPath),
 		"grant_types_supported":  s.grants(),
 
+		"pushed_authorization_request_endpoint": s.url(pushPath),
+
 		"response_types_supported":                       []string{"code"},
 		"response_modes_supported":                       []string{"query", "form_post"},
 		"code_challenge_methods_supported":               []string{"S256"},
@@ -28,6 +30,11 @@ func (s *Server) serveMetadata(w http.ResponseWriter, r *http.Request) {
 	}
 	s.describeClientAuth(members)
 	s.describeOpenID(members)
+	s.describeLegacy(members)
+	s.describeRegistration(members)
+	if len(s.resources) > 0 {
+		members["protected_resources"] = s.resources // RFC 9728 section 4
+	}
 	writePublic(w, members)
 }
 
@@ -61,7 +68,8 @@ var supportedClaims = func() []string {
 	return all
 }()
 
-// knownScopes are openid, the scopes of all clients, and those that are described.
+// knownScopes are openid, the scopes of all clients, those that clients which register themselves may have, and those that
+// are described.
 func (s *Server) knownScopes() []string {
 	known := map[string]bool{scopeOpenID: true}
 	for _, client := range s.clients {
@@ -71,6 +79,11 @@ func (s *Server) knownScopes() []string {
 	}
 	for scope := range s.scopes {
 		known[scope] = true
+	}
+	if s.registration != nil {
+		for _, scope := range s.registration.Scopes {
+			known[scope] = true
+		}
 	}
 	return slices.Sorted(maps.Keys(known))
 }

@@ -53,13 +53,15 @@ func isPublicRedirect(uri string) bool {
 
 // checkRedirects checks what of a client concerns the authorization endpoint.
 func (c *Client) checkRedirects() error {
-	wants := c.may(GrantAuthorizationCode)
+	wants := c.may(GrantAuthorizationCode) || c.may(GrantImplicit)
 	switch {
-	case wants && len(c.RedirectURIs) == 0:
+	case c.may(GrantAuthorizationCode) && len(c.RedirectURIs) == 0:
 		return errors.New("the grant authorization_code needs redirect_uris")
+	case c.may(GrantImplicit) && len(c.RedirectURIs) == 0:
+		return errors.New("the grant implicit needs redirect_uris")
 	case !wants && len(c.RedirectURIs) > 0:
 		return errors.New("redirect_uris need the grant authorization_code")
-	case !wants && c.may(GrantRefreshToken):
+	case !c.may(GrantAuthorizationCode) && !c.may(GrantPassword) && c.may(GrantRefreshToken):
 		return errors.New("the grant refresh_token needs the grant authorization_code")
 	case !wants && c.Trusted:
 		return errors.New("trusted needs the grant authorization_code")
@@ -136,6 +138,11 @@ func addQuery(uri string, parameters []parameter) string {
 		separator = "&"
 	}
 	return b.String()
+}
+
+// addFragment makes the fragment of a URI, which has none, of parameters (RFC 6749 section 4.2.2).
+func addFragment(uri string, parameters []parameter) string {
+	return uri + "#" + strings.TrimPrefix(addQuery("", parameters), "?")
 }
 
 // parameter is one of an authorization response.

@@ -54,7 +54,13 @@ func (s *Server) refresh(ctx context.Context, request *tokenRequest) (map[string
 			return nil, refuse(http.StatusBadRequest, "invalid_scope", "a requested scope was not granted")
 		}
 	}
-	g := &grant{user: user, subject: old.Subject, family: old.Family, scope: old.Scope, authTime: old.AuthTime, acr: old.ACR}
+	if request.audience, err = request.client.narrow(old.Audience, request.resources); err != nil {
+		return nil, refuse(http.StatusBadRequest, "invalid_target", err.Error())
+	}
+	g := &grant{
+		user: user, subject: old.Subject, family: old.Family, scope: old.Scope, audience: old.Audience,
+		authTime: old.AuthTime, acr: old.ACR,
+	}
 	issued := s.issueAccess(request, g, scope)
 	issued.addRefresh(g, old.ExpiresAt)
 	if err := s.addIDToken(ctx, issued, request, g); err != nil {

@@ -22,6 +22,9 @@ type Config struct {
 	// Issuer identifies the server (RFC 8414 section 2): https, or http on loopback, without query or fragment. Every
 	// URL that the server writes comes from it.
 	Issuer string
+	// Resources are what the server is as a protected resource: in the process, and to clients that may introspect and say
+	// nothing else, tokens for others are inactive.
+	Resources []string
 	// Clients are the registered clients, beside those that the store has.
 	Clients []Client
 	// AssertionIssuers are those whose assertions are taken for a grant (RFC 7523 section 2.1). Default: none.
@@ -38,6 +41,10 @@ type Config struct {
 	CodeTTL time.Duration
 	// SessionTTL is how long a user stays signed in. Default: 8 hours.
 	SessionTTL time.Duration
+	// LegacyPassword and LegacyImplicit allow clients to have the grants GrantPassword and GrantImplicit, against RFC 9700.
+	LegacyPassword, LegacyImplicit bool
+	// Registration lets clients register themselves. Default: they cannot.
+	Registration *Registration
 	// ClientAddress says who sent a request. Default: the address of the peer.
 	ClientAddress func(*http.Request) string
 	// KeySet returns the key set of a URL, for clients that are not part of the configuration. Default: NewRemoteKeySet.
@@ -82,6 +89,10 @@ type Server struct {
 	state            *State
 	remoteKeys       func(url string) (*KeySet, error)
 	signing          map[jose.SignatureAlgorithm]*signingKeys
+	resources        []string
+	registration     *Registration // nil: off
+	legacyPassword   bool
+	legacyImplicit   bool
 	clientAddress    func(*http.Request) string
 	store            store.Store
 	logger           *slog.Logger
@@ -95,6 +106,8 @@ const (
 	loginPath         = "/oauth2/login"
 	consentPath       = "/oauth2/consent"
 	tokenPath         = "/oauth2/token"
+	pushPath          = "/oauth2/par"
+	registrationPath  = "/oauth2/register"
 	introspectionPath = "/oauth2/introspect"
 	revocationPath    = "/oauth2/revoke"
 	userInfoPath      = "/oauth2/userinfo"
@@ -117,12 +130,16 @@ func New(config Config, state store.Store) (*Server, error) {
 		clients:       make(map[string]*Client),
 		users:         make(map[string]*User),
 		scopes:        config.Scopes,
+		resources:     config.Resources,
 		clientAddress: config.ClientAddress,
 		store:         state,
 		logger:        config.Logger,
 		now:           config.Now,
 	}
 	if err := s.setTimes(config); err != nil {
+		return nil, err
+	}
+	if err := checkResources("resource", config.Resources); err != nil {
 		return nil, err
 	}
 	if s.clientAddress == nil {
@@ -163,15 +180,19 @@ func New(config Config, state store.Store) (*Server, error) {
 		}
 	}
 	s.signing = s.newSigningKeys()
+	if err := s.setLegacy(config); err != nil {
+		return nil, err
+	}
 
 	path := strings.TrimSuffix(issuer.EscapedPath(), "/")
 	s.endpoints = map[string]http.HandlerFunc{
 		path + authorizePath:     s.serveAuthorize,
 		path + loginPath:         s.serveLogin,
 		path + consentPath:       s.serveConsent,
-		path + tokenPath:         s.serveToken,
+		path + tokenPath:         crossOrigin(s.serveToken),
+		path + pushPath:          crossOrigin(s.servePush),
 		path + introspectionPath: s.serveIntrospection,
-		path + revocationPath:    s.serveRevocation,
+		path + revocationPath:    crossOrigin(s.serveRevocation),
 		path + userInfoPath:      s.serveUserInfo,
 		path + keysPath:          s.serveKeys,
 		path + logoutPath:        s.serveLogout,
@@ -180,6 +201,9 @@ func New(config Config, state store.Store) (*Server, error) {
 		// OpenID Connect Discovery section 4: appended, and, as some clients look for it, inserted.
 		path + openIDPath: s.serveMetadata,
 		openIDPath + path: s.serveMetadata,
+	}
+	if err := s.setRegistration(config, path); err != nil {
+		return nil, err
 	}
 	return s, nil
 }

@@ -374,7 +374,7 @@ func TestConfigurationsThatAreRefused(t *testing.T) {
 		"no id":                 {authserver.Config{Issuer: issuer, Clients: with(func(c *authserver.Client) { c.ID = "" })}, "needs an id"},
 		"strange id":            {authserver.Config{Issuer: issuer, Clients: with(func(c *authserver.Client) { c.ID = "a\nb" })}, "printable"},
 		"no secret":             {authserver.Config{Issuer: issuer, Clients: with(func(c *authserver.Client) { c.Secret = nil })}, "needs a secret"},
-		"unknown grant":         {authserver.Config{Issuer: issuer, Clients: with(func(c *authserver.Client) { c.Grants = []string{"password"} })}, "not supported"},
+		"unknown grant":         {authserver.Config{Issuer: issuer, Clients: with(func(c *authserver.Client) { c.Grants = []string{"magic"} })}, "not supported"},
 		"strange scope":         {authserver.Config{Issuer: issuer, Clients: with(func(c *authserver.Client) { c.Scopes = []string{"a b"} })}, "scope"},
 		"default not its scope": {authserver.Config{Issuer: issuer, Clients: with(func(c *authserver.Client) { c.DefaultScopes = []string{"x"} })}, "default scope"},
 	} {

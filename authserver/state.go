@@ -12,7 +12,9 @@ type State struct {
 	directory *directory
 	// logins are the attempts of users to sign in, authentications those of clients to authenticate.
 	logins, authentications *throttle
-	cancel                  func()
+	// pushes are the requests that public clients have pushed, registrations those of clients to be registered.
+	pushes, registrations *limiter
+	cancel                func()
 }
 
 // StateConfig describes a State.
@@ -36,6 +38,8 @@ func NewState(from store.Store, config StateConfig) *State {
 		directory:       newDirectory(from, life, config.Now),
 		logins:          newThrottle(config.Now, loginAllowances),
 		authentications: newThrottle(config.Now, clientAllowances),
+		pushes:          newLimiter(pushes, config.Now),
+		registrations:   newLimiter(registrations, config.Now),
 		cancel:          func() {},
 	}
 	if from != nil {

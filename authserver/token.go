@@ -30,7 +30,7 @@ func (s *Server) serveToken(w http.ResponseWriter, r *http.Request) {
 }
 
 func (s *Server) exchange(w http.ResponseWriter, r *http.Request) (map[string]any, error) {
-	form, err := readForm(w, r)
+	form, resources, err := readRequest(w, r)
 	if err != nil {
 		return nil, err
 	}
@@ -46,11 +46,8 @@ func (s *Server) exchange(w http.ResponseWriter, r *http.Request) (map[string]an
 		return nil, refuse(http.StatusBadRequest, "unsupported_grant_type", "grant_type must be one of "+strings.Join(s.grants(), ", "))
 	case !client.may(kind):
 		return nil, refuse(http.StatusBadRequest, "unauthorized_client", "the client may not use this grant")
-	case form["resource"] != "":
-		// RFC 8707 section 2: a token for an audience that nobody configured must not pass for one that was asked for.
-		return nil, refuse(http.StatusBadRequest, "invalid_target", "the server issues no tokens for particular resources")
 	}
-	request := &tokenRequest{client: client, form: form}
+	request := &tokenRequest{client: client, form: form, resources: resources}
 	switch kind {
 	case GrantAuthorizationCode:
 		return s.exchangeCode(r.Context(), request)
@@ -61,8 +58,14 @@ func (s *Server) exchange(w http.ResponseWriter, r *http.Request) (map[string]an
 	if err != nil {
 		return nil, refuse(http.StatusBadRequest, "invalid_scope", err.Error())
 	}
-	if kind == GrantJWTBearer {
+	if request.audience, err = pick(client.Audiences, resources); err != nil {
+		return nil, refuse(http.StatusBadRequest, "invalid_target", err.Error())
+	}
+	switch kind {
+	case GrantJWTBearer:
 		return s.exchangeAssertion(r.Context(), request, scope)
+	case GrantPassword:
+		return s.exchangePassword(r, request, scope)
 	}
 	// RFC 6749 section 4.4.3: without a refresh token.
 	g := &grant{family: rand.Text(), scope: scope}

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -42,6 +43,9 @@ type StoreModule interface {
 type App struct {
 	// The issuer identifier (RFC 8414): an https URL, or http on loopback. All endpoints lie below it.
 	Issuer string `json:"issuer,omitempty"`
+	// What the server is as a protected resource (RFC 8707). An `embedded` authority, and clients that may introspect and have
+	// no `audiences`, see tokens for these, and tokens without an audience.
+	Resource []string `json:"resource,omitempty"`
 	// Where the server keeps its state. Default: a file in Caddy's data directory.
 	StoreRaw json.RawMessage `json:"store,omitempty" caddy:"namespace=authorization_server.stores inline_key=module"`
 	// The registered clients.
@@ -60,6 +64,11 @@ type App struct {
 	CodeTTL caddy.Duration `json:"code_ttl,omitempty"`
 	// How long a user stays signed in. Default: `8h`.
 	SessionTTL caddy.Duration `json:"session_ttl,omitempty"`
+	// Which of the grants `password` and `implicit` clients may have. RFC 9700 gives them up: with the first an application sees
+	// the user's password, with the second the access token is in the browser's address.
+	Legacy []string `json:"legacy,omitempty"`
+	// Lets clients register themselves. Default: they cannot.
+	Registration *Registration `json:"registration,omitempty"`
 
 	server *authserver.Server
 	state  store.Store
@@ -89,7 +98,7 @@ type Client struct {
 	// A name for people.
 	Name string `json:"name,omitempty"`
 	// The grant types that the client may use: `authorization_code`, `refresh_token`, `client_credentials`,
-	// `urn:ietf:params:oauth:grant-type:jwt-bearer`.
+	// `urn:ietf:params:oauth:grant-type:jwt-bearer`, and those of `legacy`.
 	Grants []string `json:"grants,omitempty"`
 	// Where users are sent back to, to the byte. On http://127.0.0.1, http://[::1] and http://localhost the port may differ.
 	RedirectURIs []string `json:"redirect_uris,omitempty"`
@@ -100,7 +109,10 @@ type Client struct {
 	Scopes []string `json:"scopes,omitempty"`
 	// The scopes that the client gets if it asks for none. Default: all of `scopes`.
 	DefaultScopes []string `json:"default_scopes,omitempty"`
-	// The client may call the introspection endpoint, about any token.
+	// The resources that the client may ask tokens for (RFC 8707), by their identifiers. Default: none.
+	Audiences []string `json:"audiences,omitempty"`
+	// The client may call the introspection endpoint: about tokens for its `audiences`, or without them for the server's
+	// `resource`, and about tokens without an audience.
 	Introspect bool `json:"introspect,omitempty"`
 }
 
@@ -136,6 +148,9 @@ type Scope struct {
 	Description string `json:"description,omitempty"`
 }
 
+// LegacyWarning is what an operator hears who allows a grant that RFC 9700 gives up.
+const LegacyWarning = "a legacy grant is on, which is not safe: give clients authorization_code in its place (RFC 9700 section 2)"
+
 // CaddyModule returns the Caddy module information.
 func (*App) CaddyModule() caddy.ModuleInfo {
 	return caddy.ModuleInfo{ID: "authorization_server", New: func() caddy.Module { return new(App) }}
@@ -159,6 +174,9 @@ func (a *App) Provision(ctx caddy.Context) error {
 	config, err := a.config(operator.Secret, operator.Secret, a.keySet)
 	if err != nil {
 		return err
+	}
+	for _, grant := range a.Legacy {
+		a.logger.Warn(LegacyWarning, slog.String("grant", grant))
 	}
 	config.Logger = a.logger
 	config.ClientAddress = clientAddress
@@ -207,11 +225,23 @@ func (a *App) config(
 ) (authserver.Config, error) {
 	config := authserver.Config{
 		Issuer:          a.Issuer,
+		Resources:       a.Resource,
 		Scopes:          make(map[string]string),
 		AccessTokenTTL:  time.Duration(a.AccessTokenTTL),
 		RefreshTokenTTL: time.Duration(a.RefreshTokenTTL),
 		CodeTTL:         time.Duration(a.CodeTTL),
 		SessionTTL:      time.Duration(a.SessionTTL),
+		LegacyPassword:  slices.Contains(a.Legacy, authserver.GrantPassword),
+		LegacyImplicit:  slices.Contains(a.Legacy, authserver.GrantImplicit),
+	}
+	for _, grant := range a.Legacy {
+		if grant != authserver.GrantPassword && grant != authserver.GrantImplicit {
+			return config, fmt.Errorf("legacy %q: must be password or implicit", grant)
+		}
+	}
+	var err error
+	if config.Registration, err = a.Registration.config(secret); err != nil {
+		return config, err
 	}
 	for _, scope := range a.Scope {
 		config.Scopes[scope.Name] = scope.Description
@@ -261,6 +291,7 @@ func (c *Client) config(
 		Trusted:       c.Trusted,
 		Scopes:        c.Scopes,
 		DefaultScopes: c.DefaultScopes,
+		Audiences:     c.Audiences,
 		MayIntrospect: c.Introspect,
 	}
 	if c.Secret != "" {

@@ -73,8 +73,8 @@ const (
 	defaultPause = time.Minute
 	// unknownKeysLife is how soon a first attempt that failed is repeated.
 	unknownKeysLife = 10 * time.Second
-	// fetchTimeout bounds an attempt.
-	fetchTimeout = 5 * time.Second
+	// FetchTimeout bounds an attempt.
+	FetchTimeout = 5 * time.Second
 	// maxKeySet is the longest key set that is read, in bytes.
 	maxKeySet = 256 << 10
 	// leastRSA is the shortest RSA key, in bits (RFC 7518 section 3.3).
@@ -91,6 +91,13 @@ func Parse(text []byte) (*Set, error) {
 		return nil, err
 	}
 	return &Set{known: &Known{keys: keys, fetched: true}}, nil
+}
+
+// Len is how many keys are known.
+func (s *Set) Len() int {
+	s.known.mu.Lock()
+	defer s.known.mu.Unlock()
+	return len(s.known.keys)
 }
 
 // NewRemote returns the key set of a URL. It opens no connection.
@@ -185,7 +192,7 @@ func (k *Known) found() ([]jose.JSONWebKey, error) {
 
 // fetch makes one attempt, which nobody's request can end.
 func (s *Set) fetch(attempt chan struct{}) {
-	ctx, cancel := context.WithTimeout(context.Background(), fetchTimeout)
+	ctx, cancel := context.WithTimeout(context.Background(), FetchTimeout)
 	defer cancel()
 	keys, err := s.read(ctx)
 	if err != nil {

@@ -1,0 +1,70 @@
+package authserver
+
+import (
+	"math"
+	"net/http"
+	"sync"
+	"time"
+)
+
+// limiter lets every network do something a number of times at once, and then once in a while. It is safe for concurrent
+// use, and bounded: if it knows too many networks it forgets one that has done little.
+type limiter struct {
+	allowed allowance
+	now     func() time.Time
+	mu      sync.Mutex
+	known   map[string]tally
+}
+
+// tally is how much of what was done is not forgotten yet.
+type tally struct {
+	count float64
+	at    time.Time
+}
+
+// tooMany refuses what was done too often.
+func tooMany(wait time.Duration) error {
+	return &oauthError{
+		status: http.StatusTooManyRequests, code: "temporarily_unavailable", description: "too many attempts: try again later", retryAfter: wait,
+	}
+}
+
+func newLimiter(allowed allowance, now func() time.Time) *limiter {
+	return &limiter{allowed: allowed, now: now, known: make(map[string]tally)}
+}
+
+// take counts one for the network of an address, or says how long to wait before the next one.
+func (l *limiter) take(address string) (wait time.Duration) {
+	network := networkOf(address)
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	now := l.now()
+	count := l.count(network, now) + 1
+	if over := count - l.allowed.burst; over > 0 {
+		return time.Duration(math.Ceil(over * float64(l.allowed.every)))
+	}
+	if _, known := l.known[network]; !known && len(l.known) >= maxBuckets {
+		l.makeRoom(now)
+	}
+	l.known[network] = tally{count, now}
+	return 0
+}
+
+func (l *limiter) count(network string, now time.Time) float64 {
+	t := l.known[network]
+	return max(0, t.count-float64(now.Sub(t.at))/float64(l.allowed.every))
+}
+
+// makeRoom drops the emptiest of a few, as the map has them at random.
+func (l *limiter) makeRoom(now time.Time) {
+	emptiest, least, looked := "", math.Inf(1), 0
+	for network := range l.known {
+		if count := l.count(network, now); count < least {
+			emptiest, least = network, count
+		}
+		if looked++; looked == 16 {
+			break
+		}
+	}
+	delete(l.known, emptiest)
+}
