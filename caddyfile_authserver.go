@@ -14,6 +14,7 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
 	"github.com/portcullis-gateway/portcullis/authserver"
+	_ "github.com/portcullis-gateway/portcullis/authserver/command" // the command line
 	"github.com/portcullis-gateway/portcullis/authserver/shim"
 	"github.com/portcullis-gateway/portcullis/bearer"
 )

@@ -55,7 +55,8 @@ func userConfig(t *testing.T) authserver.Config {
 
 func newUserServer(t *testing.T) *fixture {
 	t.Helper()
-	f := &fixture{store: filestore.New(filepath.Join(t.TempDir(), "as.db"))}
+	path := filepath.Join(t.TempDir(), "as.db")
+	f := &fixture{store: filestore.New(path), path: path}
 	t.Cleanup(func() { assert.NoError(t, f.store.Close()) })
 	f.nanos.Store(time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC).UnixNano())
 	f.configure(t, userConfig(t))

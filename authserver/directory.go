@@ -74,13 +74,10 @@ type lookup func(ctx context.Context, id recordID, read reader) (*party, error)
 // party returns whoever has a name and is not disabled, or nil. Whom the configuration has, the store's records do not
 // replace.
 func (s *Server) party(ctx context.Context, name string, find lookup) (*party, error) {
+	configured := s.configured[name]
 	if !isRecordName(name) {
-		if configured := s.configured(name); configured != nil {
-			return configured, nil // too long a name to be disabled by
-		}
-		return nil, nil
+		return configured, nil // too long a name to be kept, or to be disabled by
 	}
-	configured := s.configured(name)
 	if configured == nil {
 		found, err := find(ctx, recordID{partyKind, name}, s.readParty)
 		if err != nil || found == nil || found.isDisabled() || !found.until.IsZero() && !s.now().Before(found.until) {
@@ -116,13 +113,15 @@ func (p *party) after(generation uint64) *party {
 	return again
 }
 
-// configured returns the party of the configuration, or nil.
-func (s *Server) configured(name string) *party {
-	client, user := s.clients[name], s.users[name]
-	if client == nil && user == nil {
-		return nil
+// configure makes parties of the clients and users of the configuration.
+func (s *Server) configure() {
+	s.configured = make(map[string]*party, len(s.clients)+len(s.users))
+	for id, client := range s.clients {
+		s.configured[id] = &party{client: client}
 	}
-	return &party{client: client, user: user}
+	for name, user := range s.users {
+		s.configured[name] = &party{user: user}
+	}
 }
 
 // isRecordName says whether a party may be called so. Nobody looks for another one in the store.

@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/url"
+	"strings"
 	"time"
 
 	"github.com/go-jose/go-jose/v4"
@@ -58,6 +59,12 @@ func NewRemoteKeySet(config RemoteKeySet) (*KeySet, error) {
 	return &KeySet{url: config.URL, set: jwks.NewRemote(jwks.Remote{
 		URL: config.URL, Transport: config.Transport, Logger: config.Logger, Now: config.Now,
 	})}, nil
+}
+
+// place is the URL, if the keys have one, as far as it can be shown: behind its path it may hold a secret.
+func (k *KeySet) place() string {
+	place, _, _ := strings.Cut(k.url, "?")
+	return place
 }
 
 // verify says whether one of the keys has signed an assertion. Where none has, the keys may be out of date. It returns an

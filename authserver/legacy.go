@@ -11,10 +11,17 @@ import (
 func (s *Server) setLegacy(config Config) error {
 	s.legacyPassword, s.legacyImplicit = config.LegacyPassword, config.LegacyImplicit
 	for _, client := range s.clients {
-		for grant, allowed := range map[string]bool{GrantPassword: s.legacyPassword, GrantImplicit: s.legacyImplicit} {
-			if client.may(grant) && !allowed {
-				return fmt.Errorf("client %q: the grant %s is not safe (RFC 9700): it needs 'legacy %s'", client.ID, grant, grant)
-			}
+		if err := s.checkLegacy(client); err != nil {
+			return fmt.Errorf("client %q: %w", client.ID, err)
+		}
+	}
+	return nil
+}
+
+func (s *Server) checkLegacy(client *Client) error {
+	for grant, allowed := range map[string]bool{GrantPassword: s.legacyPassword, GrantImplicit: s.legacyImplicit} {
+		if client.may(grant) && !allowed {
+			return fmt.Errorf("the grant %s is not safe (RFC 9700): it needs 'legacy %s'", grant, grant)
 		}
 	}
 	return nil

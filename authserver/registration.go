@@ -43,9 +43,8 @@ const (
 var DefaultRegistrationScopes = []string{"openid", "profile", "email", "offline_access"}
 
 const (
-	// registeredPrefix begins the id of every client that has registered itself, and secretPrefix its secret.
+	// registeredPrefix begins the id of every client that has registered itself.
 	registeredPrefix = "dyn_"
-	secretPrefix     = "pcs_"
 
 	// maxRegistration bounds a registration request, in bytes, and maxRedirectURIs, maxTitle and maxKeys what it says.
 	maxRegistration = 32 << 10

@@ -54,6 +54,24 @@ func NewSecret(text string) (*Secret, error) {
 	}}, nil
 }
 
+// How secrets are hashed that are hashed here, as Caddy's own hash-password does.
+const (
+	hashTime    = 1
+	hashMemory  = 46 << 10 // KiB
+	hashThreads = 1
+	hashLength  = 32
+	saltLength  = 16
+)
+
+// HashSecret returns the argon2id hash of a secret.
+func HashSecret(secret string) string {
+	salt := make([]byte, saltLength)
+	_, _ = rand.Read(salt) // never fails
+	hash := argon2.IDKey([]byte(secret), salt, hashTime, hashMemory, hashThreads, hashLength)
+	encode := base64.RawStdEncoding.EncodeToString
+	return fmt.Sprintf("$argon2id$v=%d$m=%d,t=%d,p=%d$%s$%s", argon2.Version, hashMemory, hashTime, hashThreads, encode(salt), encode(hash))
+}
+
 // leastSigningSecret is the shortest secret that a client may sign with, in bytes (RFC 7518 section 3.2).
 const leastSigningSecret = 32
 

@@ -80,24 +80,26 @@ type Server struct {
 	// assertionIssuers are known by their names.
 	assertionIssuers map[string]*AssertionIssuer
 	users            map[string]*User
-	passwords        []*Secret // of all users, one of which stands in for that of a name that nobody has
-	scopes           map[string]string
-	accessTokenTTL   time.Duration
-	refreshTokenTTL  time.Duration
-	codeTTL          time.Duration
-	sessionTTL       time.Duration
-	state            *State
-	remoteKeys       func(url string) (*KeySet, error)
-	signing          map[jose.SignatureAlgorithm]*signingKeys
-	resources        []string
-	registration     *Registration // nil: off
-	legacyPassword   bool
-	legacyImplicit   bool
-	clientAddress    func(*http.Request) string
-	store            store.Store
-	logger           *slog.Logger
-	now              func() time.Time
-	endpoints        map[string]http.HandlerFunc
+	// configured are the clients and the users.
+	configured      map[string]*party
+	passwords       []*Secret // of all users, one of which stands in for that of a name that nobody has
+	scopes          map[string]string
+	accessTokenTTL  time.Duration
+	refreshTokenTTL time.Duration
+	codeTTL         time.Duration
+	sessionTTL      time.Duration
+	state           *State
+	remoteKeys      func(url string) (*KeySet, error)
+	signing         map[jose.SignatureAlgorithm]*signingKeys
+	resources       []string
+	registration    *Registration // nil: off
+	legacyPassword  bool
+	legacyImplicit  bool
+	clientAddress   func(*http.Request) string
+	store           store.Store
+	logger          *slog.Logger
+	now             func() time.Time
+	endpoints       map[string]http.HandlerFunc
 }
 
 // The endpoints, below the issuer.
@@ -171,6 +173,7 @@ func New(config Config, state store.Store) (*Server, error) {
 	if err := s.registerUsers(config.Users); err != nil {
 		return nil, err
 	}
+	s.configure()
 	if s.state = config.State; s.state == nil {
 		s.state = NewState(state, StateConfig{Now: s.now})
 	}

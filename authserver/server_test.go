@@ -32,6 +32,7 @@ const issuer = "https://auth.example.com"
 type fixture struct {
 	*authserver.Server
 	store *filestore.Store
+	path  string
 	nanos atomic.Int64
 }
 
@@ -73,6 +74,7 @@ type request struct {
 	header              http.Header
 	form                url.Values
 	body                string
+	address             string
 }
 
 func (f *fixture) do(t *testing.T, r request) (*http.Response, map[string]any) {
@@ -89,6 +91,9 @@ func (f *fixture) do(t *testing.T, r request) (*http.Response, map[string]any) {
 	request.Header.Set("Content-Type", "application/x-www-form-urlencoded")
 	if r.user != "" {
 		request.SetBasicAuth(r.user, r.password)
+	}
+	if r.address != "" {
+		request.RemoteAddr = r.address
 	}
 	maps.Copy(request.Header, r.header)
 	handler := f.Endpoint(r.path)

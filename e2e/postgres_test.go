@@ -41,6 +41,8 @@ func TestPostgres(t *testing.T) {
 	t.Parallel()
 	server, app := testpostgres.Start(t, "fsync=off"), testgateway.StartBackend(t)
 	first, second := newPostgresIssuer(t, server), newPostgresIssuer(t, server)
+	first.Guard(shopSecret)
+	second.Guard(shopSecret)
 	server.Stop(t)
 
 	t.Run("validating and starting connect to nobody", func(t *testing.T) {
@@ -114,6 +116,20 @@ func TestPostgres(t *testing.T) {
 		first.Kill(t)
 		first.start(t, app)
 		assert.Equal(t, kids[1], first.keys(t).Keys[0].KeyID, "and it survives a crash")
+	})
+	t.Run("AS_F08 a client that is added or disabled at one gateway is so at the other", func(t *testing.T) {
+		first.managed(t, shopSecret, "client", "add", "both", "--secret-stdin", "--grant", "client_credentials", "--scope", "orders:read")
+		ask := func(s *postgresIssuer) *testgateway.Reply {
+			return s.post(t, "/oauth2/token", "both", shopSecret, grant)
+		}
+		held := first.tokenIn(t, ask(second))
+		require.Equal(t, http.StatusOK, second.get(t, "/5", held).Status)
+		first.managed(t, "", "client", "disable", "both")
+		require.Eventually(t, func() bool { return second.get(t, "/5", held).Status == http.StatusUnauthorized }, patience, tick)
+		require.Eventually(t, func() bool { return ask(second).Status == http.StatusUnauthorized }, patience, tick)
+		second.managed(t, "", "client", "enable", "both")
+		require.Eventually(t, func() bool { return ask(first).Status == http.StatusOK }, patience, tick)
+		assert.Contains(t, second.refused(t, "user", "delete", "both"), "there is no user")
 	})
 	t.Run("a revocation that nobody tells of is found when the answer is confirmed", func(t *testing.T) {
 		confirming := "introspect scope orders:read {\nembedded\ncache {\nrevalidate 1s\n}\n}\n"

@@ -14,6 +14,7 @@ import (
 	bolt "go.etcd.io/bbolt"
 
 	"github.com/portcullis-gateway/portcullis/authserver/store"
+	"github.com/portcullis-gateway/portcullis/introspect"
 )
 
 func TestNewDoesNotTouchTheDisk(t *testing.T) {
@@ -165,6 +166,81 @@ func TestAFileOfVersionOneGetsRoomForSessions(t *testing.T) {
 		require.Equal(t, "3", string(tx.Bucket(metaBucket).Get(versionKey)), "an earlier program does not write to it")
 		return nil
 	})
+}
+
+func TestAFileOfVersionTwoLearnsWhoseTokensItHas(t *testing.T) {
+	path, ctx := pathOf(t), t.Context()
+	var users, machines []introspect.Digest
+	s := openAt(t, path)
+	for i := range 600 { // more than are revoked in one transaction
+		issued := token("token " + strconv.Itoa(i))
+		if i%2 == 0 {
+			issued.Subject, issued.Username = "zoë", "zoë"
+			users = append(users, issued.Digest)
+		} else {
+			machines = append(machines, issued.Digest)
+		}
+		require.NoError(t, s.Issue(ctx, issued))
+	}
+	require.NoError(t, s.PutSession(ctx, session("browser")))
+	require.NoError(t, s.Close())
+	edit(t, path, func(tx *bolt.Tx) error {
+		for _, later := range [][]byte{holdersBucket, recordsBucket, ownersBucket} {
+			require.NoError(t, tx.DeleteBucket(later))
+		}
+		return tx.Bucket(metaBucket).Put(versionKey, []byte("2"))
+	})
+
+	s = openAt(t, path)
+	found, err := s.Tokens(ctx, store.Holder{Subject: "zoë"}, introspect.Digest{}, 1000)
+	require.NoError(t, err)
+	require.Len(t, found, len(users))
+	found, err = s.Tokens(ctx, store.Holder{ClientID: "client"}, introspect.Digest{}, 1000)
+	require.NoError(t, err)
+	require.Len(t, found, len(users)+len(machines)+1, "with the one of edit")
+	sessions, err := s.Sessions(ctx, "zoë", introspect.Digest{}, 10)
+	require.NoError(t, err)
+	require.Equal(t, []store.Session{session("browser")}, sessions)
+	require.NoError(t, s.RevokeAll(ctx, store.Holder{Subject: "zoë", ClientID: "client"}))
+	for _, digest := range users {
+		revoked, err := s.Token(ctx, digest)
+		require.NoError(t, err)
+		require.True(t, revoked.Revoked)
+	}
+	for _, digest := range machines {
+		other, err := s.Token(ctx, digest)
+		require.NoError(t, err)
+		require.False(t, other.Revoked)
+	}
+	require.NoError(t, s.PutRecord(ctx, store.Record{Kind: "kind", Name: "name"}))
+	removed, err := s.Sweep(ctx, time.Unix(6_000, 0), 1000)
+	require.NoError(t, err)
+	require.Equal(t, 602, removed)
+	sessions, err = s.Sessions(ctx, "zoë", introspect.Digest{}, 10)
+	require.NoError(t, err)
+	require.Empty(t, sessions, "what is swept is nobody's any more")
+}
+
+// TestABackupIsACopyOfTheFile that was made while no process had it open.
+func TestABackupIsACopyOfTheFile(t *testing.T) {
+	path, ctx := pathOf(t), t.Context()
+	s := openAt(t, path)
+	require.NoError(t, s.Issue(ctx, token("before")))
+	require.NoError(t, s.Close())
+	content, err := os.ReadFile(path)
+	require.NoError(t, err)
+	s = openAt(t, path)
+	require.NoError(t, s.Issue(ctx, token("after")))
+	require.NoError(t, s.Revoke(ctx, token("before").Digest))
+	require.NoError(t, s.Close())
+
+	require.NoError(t, os.WriteFile(path, content, 0o600))
+	s = openAt(t, path)
+	restored, err := s.Token(ctx, token("before").Digest)
+	require.NoError(t, err)
+	require.False(t, restored.Revoked, "what was revoked since is not: see the documentation")
+	_, err = s.Token(ctx, token("after").Digest)
+	require.ErrorIs(t, err, store.ErrNotFound)
 }
 
 // To read a page that was cut off would end the process, not the call.

@@ -1,6 +1,7 @@
 package postgres
 
 import (
+	"encoding/json"
 	"fmt"
 	"path/filepath"
 	"testing"
@@ -13,6 +14,7 @@ import (
 
 	"github.com/portcullis-gateway/portcullis/authserver/store"
 	"github.com/portcullis-gateway/portcullis/internal/testpostgres"
+	"github.com/portcullis-gateway/portcullis/introspect"
 )
 
 func TestNewDoesNotConnect(t *testing.T) {
@@ -92,6 +94,53 @@ func TestRefusedDatabases(t *testing.T) {
 			require.NotContains(t, err.Error(), dsn)
 		})
 	}
+}
+
+func TestASchemaOfVersionTwoLearnsWhoseTokensItHas(t *testing.T) {
+	dsn, ctx := fresh(t), t.Context()
+	exec(t, dsn, migrations[0]+migrations[1]+"update portcullis_schema set version = 2")
+	conn := connect(t, dsn)
+	// The rows of that version: what is known of whose they are stands in their documents alone.
+	names := []string{"zoë", `a"b\c<d>&e`, "line\u2028end", "app"}
+	for i, name := range names {
+		for _, subject := range []string{name, ""} {
+			issued := token(fmt.Sprint(i, subject))
+			issued.Subject, issued.ClientID = subject, "client of "+name
+			document, err := json.Marshal(issued)
+			require.NoError(t, err)
+			family := introspect.DigestOf(issued.Family)
+			_, err = conn.Exec(ctx, "insert into portcullis_tokens (digest, family, kind, due, record) values ($1, $2, $3, $4, $5)",
+				issued.Digest[:], family[:], string(issued.Kind), issued.ExpiresAt, document)
+			require.NoError(t, err)
+		}
+		session := store.Session{Digest: introspect.DigestOf("browser of " + name), Subject: name, ExpiresAt: time.Unix(5_000, 0).UTC()}
+		document, err := json.Marshal(session)
+		require.NoError(t, err)
+		_, err = conn.Exec(ctx, "insert into portcullis_sessions (digest, due, record) values ($1, $2, $3)",
+			session.Digest[:], session.ExpiresAt, document)
+		require.NoError(t, err)
+	}
+
+	s := openAt(t, dsn)
+	for _, name := range names {
+		found, err := s.Tokens(ctx, store.Holder{Subject: name}, introspect.Digest{}, 10)
+		require.NoError(t, err)
+		require.Len(t, found, 1, name)
+		found, err = s.Tokens(ctx, store.Holder{ClientID: "client of " + name}, introspect.Digest{}, 10)
+		require.NoError(t, err)
+		require.Len(t, found, 2, name)
+		sessions, err := s.Sessions(ctx, name, introspect.Digest{}, 10)
+		require.NoError(t, err)
+		require.Len(t, sessions, 1, name)
+	}
+	require.NoError(t, s.RevokeAll(ctx, store.Holder{Subject: "zoë"}))
+	for subject, revoked := range map[string]bool{"zoë": true, "": false} {
+		found, err := s.Token(ctx, introspect.DigestOf(fmt.Sprint(0, subject)))
+		require.NoError(t, err)
+		require.Equal(t, revoked, found.Revoked)
+	}
+	require.NoError(t, s.PutRecord(ctx, store.Record{Kind: "kind", Name: "name", Value: []byte("{}")}))
+	require.Equal(t, len(migrations), ask[int](t, dsn, "select version from portcullis_schema"))
 }
 
 // A failure answers for a second, so that a flood of requests is no flood on a database that is coming back.

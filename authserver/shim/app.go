@@ -48,11 +48,11 @@ type App struct {
 	Resource []string `json:"resource,omitempty"`
 	// Where the server keeps its state. Default: a file in Caddy's data directory.
 	StoreRaw json.RawMessage `json:"store,omitempty" caddy:"namespace=authorization_server.stores inline_key=module"`
-	// The registered clients.
+	// The registered clients, beside those that the admin API adds.
 	Client []Client `json:"client,omitempty"`
 	// Whose assertions are taken for tokens, by the grant `urn:ietf:params:oauth:grant-type:jwt-bearer` (RFC 7523).
 	AssertionIssuer []AssertionIssuer `json:"assertion_issuer,omitempty"`
-	// The people who can sign in.
+	// The people who can sign in, beside those that the admin API adds.
 	User []User `json:"user,omitempty"`
 	// What the consent page says about scopes.
 	Scope []Scope `json:"scope,omitempty"`
@@ -77,6 +77,8 @@ type App struct {
 	logger *slog.Logger
 	used   atomic.Bool
 	stop   context.CancelFunc
+	// release gives back what outlives the configuration.
+	release []func() error
 }
 
 // Client is a client that is registered at the authorization server.
@@ -171,13 +173,17 @@ func (a *App) Provision(ctx caddy.Context) error {
 		return fmt.Errorf("%T is not a store", module)
 	}
 	a.state, a.place, a.shared = provider.Store(), provider.Place(), provider.Shared()
-	config, err := a.config(operator.Secret, operator.Secret, a.keySet)
+	config, err := a.config(operator.Secret, operator.Secret, a.lastingKeySet)
 	if err != nil {
 		return err
 	}
 	for _, grant := range a.Legacy {
 		a.logger.Warn(LegacyWarning, slog.String("grant", grant))
 	}
+	if config.State, err = a.lastingState(); err != nil {
+		return err
+	}
+	config.KeySet = a.remoteKeySet
 	config.Logger = a.logger
 	config.ClientAddress = clientAddress
 	a.server, err = authserver.New(config, a.state)
@@ -325,6 +331,7 @@ const (
 func (a *App) Start() error {
 	ctx, cancel := context.WithCancel(context.Background())
 	a.stop = cancel
+	lastLogger.Store(a.logger)
 	go a.sweep(ctx)
 	return nil
 }
@@ -360,6 +367,16 @@ func (a *App) Stop() error {
 		a.stop()
 	}
 	return nil
+}
+
+// Cleanup gives back what outlives the configuration.
+func (a *App) Cleanup() error {
+	var failures []error
+	for _, release := range a.release {
+		failures = append(failures, release())
+	}
+	a.release = nil
+	return errors.Join(failures...)
 }
 
 // Endpoint returns the handler of one of the server's own paths, or nil.
@@ -399,6 +416,7 @@ func (a *App) OnRevocation(notify func(introspect.Digest)) (cancel func()) {
 
 // Interface guards
 var (
-	_ caddy.App         = (*App)(nil)
-	_ caddy.Provisioner = (*App)(nil)
+	_ caddy.App          = (*App)(nil)
+	_ caddy.Provisioner  = (*App)(nil)
+	_ caddy.CleanerUpper = (*App)(nil)
 )

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"log/slog"
 	"os"
 	"strings"
 
@@ -14,6 +15,13 @@ import (
 
 func isURL(text string) bool { return strings.Contains(text, "://") }
 
+// remoteKeySet makes the key set of a URL, without asking for it.
+func (*App) remoteKeySet(url string) (*authserver.KeySet, error) {
+	return authserver.NewRemoteKeySet(authserver.RemoteKeySet{
+		URL: url, Transport: introspect.DefaultTransport(), Logger: slog.New(lastingHandler{}),
+	})
+}
+
 // keySet makes the key set of a URL, without asking for it, or of a file, which it reads.
 func (a *App) keySet(text string) (*authserver.KeySet, error) {
 	place, err := operator.Secret(text)
@@ -21,9 +29,7 @@ func (a *App) keySet(text string) (*authserver.KeySet, error) {
 		return nil, err
 	}
 	if isURL(place) {
-		return authserver.NewRemoteKeySet(authserver.RemoteKeySet{
-			URL: place, Transport: introspect.DefaultTransport(), Logger: a.logger,
-		})
+		return a.remoteKeySet(place)
 	}
 	if strings.HasPrefix(place, "{") {
 		return nil, errors.New("this is the key set itself: it takes the path of a file that holds it, or a URL")
