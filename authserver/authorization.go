@@ -26,7 +26,7 @@ const (
 var authorizationParameters = []string{
 	"client_id", "redirect_uri", "response_type", "response_mode", "scope", "state", "code_challenge",
 	"code_challenge_method", "prompt", "login_hint", "resource", "request", "request_uri", "nonce", "max_age", "acr_values",
-	"id_token_hint",
+	"id_token_hint", "dpop_jkt",
 }
 
 // promptValues are those of the parameter prompt (OpenID Connect Core section 3.1.2.1).
@@ -189,10 +189,16 @@ func (s *Server) judge(a *authorization) error {
 	if !a.client.may(grant) {
 		return &clientError{"unauthorized_client", "the client may not use this response_type"}
 	}
+	if a.implicit && a.client.DPoPBound {
+		return &clientError{"unauthorized_client", "the client's tokens are bound to a key, and this response proves none"}
+	}
 	if !a.implicit {
 		if err := checkChallenge(a.parameters["code_challenge"], a.parameters["code_challenge_method"]); err != nil {
 			return &clientError{"invalid_request", err.Error()}
 		}
+	}
+	if jkt := a.parameters["dpop_jkt"]; jkt != "" && !keyThumbprint.MatchString(jkt) {
+		return &clientError{"invalid_request", "dpop_jkt must be 43 characters of base64url, without padding"}
 	}
 	var err error
 	if a.audience, err = pick(a.client.Audiences, a.resources); err != nil {

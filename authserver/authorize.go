@@ -126,6 +126,8 @@ type grantedCode struct {
 	Nonce    string `json:"nonce,omitempty"`
 	AuthTime int64  `json:"auth_time"`
 	ACR      string `json:"acr"`
+	// JKT is the key that the code is bound to, if it is (RFC 9449 section 10).
+	JKT string `json:"dpop_jkt,omitempty"`
 }
 
 // issueCode sends an authorization code to the client, or the token that it asked for in its place.
@@ -143,6 +145,7 @@ func (s *Server) issueCode(w http.ResponseWriter, r *http.Request, a *authorizat
 		Nonce:       a.parameters["nonce"],
 		AuthTime:    current.authTime.Unix(),
 		ACR:         current.acr,
+		JKT:         a.parameters["dpop_jkt"],
 	})
 	if err != nil {
 		return err

@@ -6,7 +6,6 @@ import (
 	"strings"
 
 	"github.com/portcullis-gateway/portcullis/bearer"
-	"github.com/portcullis-gateway/portcullis/introspect"
 )
 
 // scopeIntrospection is the scope of an access token whose bearer may ask about others.
@@ -15,31 +14,24 @@ const scopeIntrospection = "introspection"
 // admitIntrospection lets those through who may ask about tokens (RFC 7662 section 2.1): clients that may introspect, and
 // bearers of a token of that scope, which it returns beside the client that asks.
 func (s *Server) admitIntrospection(r *http.Request, form map[string]string) (caller *Client, credential string, err error) {
-	credential, ok := bearerToken(r)
+	presented, ok := presentedToken(r)
 	if !ok || isAmbiguous(r.Header["Authorization"], form) {
 		caller, err = s.admitClient(r, form)
 		return caller, "", err
 	}
-	record, _, err := s.activeToken(r.Context(), introspect.NewToken(credential))
-	challenge := bearer.Challenge{Scheme: bearer.SchemeBearer, Realm: "authorization server"}
+	record, _, err := s.admitToken(r, introspectionPath, presented)
 	switch {
 	case err != nil:
 		return nil, "", err
-	case record == nil, !isFor(record, s.resources):
-		challenge.Error = "invalid_token"
-		return nil, "", &oauthError{
-			status: http.StatusUnauthorized, code: challenge.Error, description: "the access token is not active", challenge: challenge.String(),
-		}
+	case !isFor(record, s.resources):
+		return nil, "", refusePresented(http.StatusUnauthorized, challengeOf(presented.Scheme, bearer.CodeInvalidToken), "the access token is not active")
 	case !slices.Contains(record.Scope, scopeIntrospection):
-		challenge.Error, challenge.Scope = "insufficient_scope", []string{scopeIntrospection}
-		return nil, "", &oauthError{
-			status: http.StatusForbidden, code: challenge.Error, description: "the access token may not introspect tokens", challenge: challenge.String(),
-		}
+		return nil, "", refuseScope(presented.Scheme, scopeIntrospection)
 	}
 	if caller, err = s.client(r.Context(), record.ClientID); err == nil && caller == nil {
 		caller = new(Client)
 	}
-	return caller, credential, err
+	return caller, presented.Token, err
 }
 
 func (s *Server) admitClient(r *http.Request, form map[string]string) (*Client, error) {
@@ -55,8 +47,13 @@ func (s *Server) admitClient(r *http.Request, form map[string]string) (*Client, 
 	return client, nil
 }
 
-// bearerToken returns what stands behind the scheme Bearer in the first Authorization line, if it has that scheme.
-func bearerToken(r *http.Request) (token string, ok bool) {
-	scheme, token, _ := strings.Cut(r.Header.Get("Authorization"), " ")
-	return strings.Trim(token, " "), strings.EqualFold(scheme, bearer.SchemeBearer)
+// presentedToken returns what stands in the first Authorization line, if it has a scheme for access tokens.
+func presentedToken(r *http.Request) (presented bearer.Credential, ok bool) {
+	said, token, _ := strings.Cut(r.Header.Get("Authorization"), " ")
+	for _, scheme := range []string{bearer.SchemeBearer, bearer.SchemeDPoP} {
+		if strings.EqualFold(said, scheme) {
+			return bearer.Credential{Scheme: scheme, Token: strings.Trim(token, " "), In: bearer.InHeader}, true
+		}
+	}
+	return bearer.Credential{}, false
 }

@@ -51,6 +51,9 @@ type Client struct {
 	IDTokenAlgorithm string
 	// MayIntrospect says that the client is a protected resource that may ask about any token.
 	MayIntrospect bool
+	// DPoPBound says that the client gets no tokens but such as are bound to a key (dpop_bound_access_tokens, RFC 9449 section
+	// 5.2).
+	DPoPBound bool
 
 	// former are the secrets before Secret that go on for a while.
 	former []formerSecret

@@ -15,6 +15,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/portcullis-gateway/portcullis/bearer"
 )
 
 // The ways in which a client authenticates (RFC 7591 section 2, OpenID Connect Core section 9). A client that
@@ -313,7 +315,7 @@ func (s *Server) describeClientAuth(members map[string]any) {
 	}
 	introspection := slices.DeleteFunc(slices.Clone(methods), func(method string) bool { return method == AuthNone })
 	if s.anyClient(func(c *Client) bool { return slices.Contains(c.Scopes, scopeIntrospection) }) {
-		introspection = append(introspection, "Bearer")
+		introspection = append(introspection, bearer.SchemeBearer, bearer.SchemeDPoP)
 	}
 	for endpoint, supported := range map[string][]string{
 		"token_endpoint": methods, "introspection_endpoint": introspection, "revocation_endpoint": methods,

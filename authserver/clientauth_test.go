@@ -585,7 +585,7 @@ func TestK05K06H09MetadataOfClientAuthentication(t *testing.T) {
 	assert.Equal(t, []any{"authorization_code", "refresh_token", "client_credentials", authserver.GrantJWTBearer}, members["grant_types_supported"])
 	all := []any{"client_secret_basic", "client_secret_post", "client_secret_jwt", "private_key_jwt", "none"}
 	for endpoint, methods := range map[string][]any{
-		"token_endpoint": all, "revocation_endpoint": all, "introspection_endpoint": append(append([]any{}, all[:4]...), "Bearer"),
+		"token_endpoint": all, "revocation_endpoint": all, "introspection_endpoint": append(append([]any{}, all[:4]...), "Bearer", "DPoP"),
 	} {
 		assert.Equal(t, methods, members[endpoint+"_auth_methods_supported"])
 		assert.Equal(t, algorithms, members[endpoint+"_auth_signing_alg_values_supported"])

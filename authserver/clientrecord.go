@@ -31,6 +31,7 @@ type clientRecord struct {
 	Audiences     []string        `json:"audiences,omitempty"`
 	Introspect    bool            `json:"introspect,omitempty"`
 	Trusted       bool            `json:"trusted,omitempty"`
+	DPoPBound     bool            `json:"dpop_bound_access_tokens,omitempty"`
 	// Generation is odd while the client is disabled, and counts up whenever that changes. It begins at a number of its own, so that
 	// one that is deleted and added again is another.
 	Generation uint64    `json:"generation,omitempty"`
@@ -124,6 +125,7 @@ func (s *Server) clientOf(id string, kept *clientRecord, before *party) (*Client
 		Audiences:     kept.Audiences,
 		Trusted:       kept.Trusted,
 		MayIntrospect: kept.Introspect,
+		DPoPBound:     kept.DPoPBound,
 		generation:    kept.Generation,
 		use:           &use{last: kept.LastUsedAt},
 		registered:    kept.Registration != nil,

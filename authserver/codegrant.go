@@ -50,6 +50,11 @@ func (s *Server) exchangeCode(ctx context.Context, request *tokenRequest) (map[s
 		!verifies(form["code_verifier"], granted.Challenge),
 		user == nil || granted.Versions != versionsOf(request.client, user):
 		return nil, errInvalidGrant
+	}
+	if err := s.prove(ctx, request, granted.JKT); err != nil {
+		return nil, err
+	}
+	switch {
 	case code.Redeemed:
 		return nil, s.punish(ctx, code.Family)
 	case !s.now().Before(code.ExpiresAt):

@@ -15,6 +15,9 @@ type tokenRequest struct {
 	form   map[string]string
 	// resources are those that the request names, and audience those that the access token is for (RFC 8707).
 	resources, audience []string
+	// proofs are the lines of the header DPoP, and key is the one that they prove possession of, once that is known.
+	proofs []string
+	key    string
 }
 
 // grant is what a client was authorized to do: what its tokens are made of.
@@ -37,6 +40,9 @@ type grant struct {
 type issuance struct {
 	tokens  []store.Token
 	members map[string]any
+	// refreshConfirmation is what a refresh token is bound to. A confidential client has credentials instead (RFC 9449
+	// section 5).
+	refreshConfirmation map[string]string
 }
 
 // issueAccess makes an access token for a grant, of a part of its scope: as much as the client and the user may have now.
@@ -54,6 +60,8 @@ func (s *Server) issueAccess(request *tokenRequest, g *grant, scope []string) *i
 		ACR:       g.acr,
 		IssuedAt:  now,
 		ExpiresAt: now.Add(s.accessTokenTTL),
+
+		Confirmation: confirmationOf(request.key),
 	}
 	if g.user != nil {
 		token.Username = g.user.Name
@@ -63,9 +71,12 @@ func (s *Server) issueAccess(request *tokenRequest, g *grant, scope []string) *i
 		tokens: []store.Token{token},
 		members: map[string]any{
 			"access_token": value,
-			"token_type":   "Bearer",
+			"token_type":   schemeOf(&token),
 			"expires_in":   int64(s.accessTokenTTL.Seconds()),
 		},
+	}
+	if request.client.Auth == AuthNone {
+		issued.refreshConfirmation = token.Confirmation
 	}
 	if len(token.Scope) > 0 {
 		issued.members["scope"] = strings.Join(token.Scope, " ")
@@ -79,6 +90,7 @@ func (i *issuance) addRefresh(g *grant, expires time.Time) {
 	refresh := i.tokens[0]
 	refresh.Digest, refresh.Kind, refresh.ExpiresAt = introspect.DigestOf(value), store.Refresh, expires
 	refresh.Scope, refresh.Audience = g.scope, g.audience
+	refresh.Confirmation = i.refreshConfirmation
 	i.tokens = append(i.tokens, refresh)
 	i.members["refresh_token"] = value
 }

@@ -57,7 +57,7 @@ func (s *Server) members(ctx context.Context, token introspect.Token, resources 
 		"active":     true,
 		"iss":        s.issuer,
 		"client_id":  record.ClientID,
-		"token_type": "Bearer",
+		"token_type": schemeOf(record),
 		"iat":        record.IssuedAt.Unix(),
 		"exp":        record.ExpiresAt.Unix(),
 		// A token without a resource owner has its client as subject (RFC 9068 section 2.2 has the same rule).
@@ -80,6 +80,9 @@ func (s *Server) members(ctx context.Context, token introspect.Token, resources 
 	}
 	if record.AuthTime > 0 { // RFC 9470 section 6.2
 		members["auth_time"], members["acr"] = record.AuthTime, record.ACR
+	}
+	if len(record.Confirmation) > 0 {
+		members["cnf"] = record.Confirmation
 	}
 	return members, nil
 }

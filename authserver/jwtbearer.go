@@ -101,6 +101,9 @@ func (s *Server) exchangeAssertion(ctx context.Context, request *tokenRequest, s
 	if scope, err = issuer.limit(scope, form["scope"] != ""); err != nil {
 		return nil, refuse(http.StatusBadRequest, "invalid_scope", err.Error())
 	}
+	if err := s.prove(ctx, request, ""); err != nil {
+		return nil, err
+	}
 	switch fresh, err := s.useOnce(ctx, grantAssertion, issuer.Issuer, a); {
 	case err != nil:
 		return nil, err

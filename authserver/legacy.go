@@ -64,6 +64,9 @@ func (s *Server) exchangePassword(r *http.Request, request *tokenRequest, scope 
 	if len(granted) == 0 && len(scope) > 0 {
 		return nil, refuse(http.StatusBadRequest, "invalid_scope", "the user can grant none of the requested scopes")
 	}
+	if err := s.prove(r.Context(), request, ""); err != nil {
+		return nil, err
+	}
 	g := &grant{user: user, subject: user.Name, family: rand.Text(), scope: granted, audience: request.audience, authTime: s.now().Unix(), acr: acrPassword}
 	issued := s.issueAccess(request, g, granted)
 	if request.client.may(GrantRefreshToken) {

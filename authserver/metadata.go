@@ -5,6 +5,8 @@ import (
 	"maps"
 	"net/http"
 	"slices"
+
+	"github.com/portcullis-gateway/portcullis/dpop"
 )
 
 // serveMetadata describes the server (RFC 8414 section 3, OpenID Connect Discovery section 4). It is public, for scripts
@@ -27,6 +29,7 @@ func (s *Server) serveMetadata(w http.ResponseWriter, r *http.Request) {
 		"response_modes_supported":                       []string{"query", "form_post"},
 		"code_challenge_methods_supported":               []string{"S256"},
 		"authorization_response_iss_parameter_supported": true,
+		"dpop_signing_alg_values_supported":              dpop.Algorithms(),
 	}
 	s.describeClientAuth(members)
 	s.describeOpenID(members)

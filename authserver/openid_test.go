@@ -22,6 +22,7 @@ import (
 	"github.com/portcullis-gateway/portcullis/authserver"
 	"github.com/portcullis-gateway/portcullis/authserver/filestore"
 	"github.com/portcullis-gateway/portcullis/authserver/store"
+	"github.com/portcullis-gateway/portcullis/dpop"
 	"github.com/portcullis-gateway/portcullis/introspect"
 )
 
@@ -401,6 +402,9 @@ func TestP12P13_UserInfo(t *testing.T) {
 			}
 			if test.code == "insufficient_scope" {
 				wanted += `, scope="openid"`
+			}
+			if strings.HasPrefix(test.request.header.Get("Authorization"), "DPoP ") {
+				wanted = strings.Replace(wanted, "Bearer", "DPoP", 1) + `, algs="` + strings.Join(dpop.Algorithms(), " ") + `"`
 			}
 			assert.Equal(t, wanted, challenge)
 			assert.Contains(t, response.Header.Get("Access-Control-Expose-Headers"), "WWW-Authenticate")

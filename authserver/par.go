@@ -57,6 +57,14 @@ func (s *Server) push(w http.ResponseWriter, r *http.Request) (requestURI string
 	if err != nil {
 		return "", err
 	}
+	if client.Auth == AuthNone {
+		if wait := s.state.pushes.take(s.clientAddress(r)); wait > 0 {
+			return "", tooMany(wait)
+		}
+	}
+	if err := s.bindRequest(r, form, pushPath); err != nil {
+		return "", err
+	}
 	values := url.Values{"client_id": {client.ID}, "resource": resources}
 	for _, name := range authorizationParameters {
 		if form[name] != "" {
@@ -68,11 +76,6 @@ func (s *Server) push(w http.ResponseWriter, r *http.Request) (requestURI string
 		return "", refuse(http.StatusBadRequest, "invalid_request", "request_uri is what this endpoint answers, and takes none")
 	case len(values.Encode()) > maxAuthorization:
 		return "", refuse(http.StatusRequestEntityTooLarge, "invalid_request", "the authorization request is too long")
-	}
-	if client.Auth == AuthNone {
-		if wait := s.state.pushes.take(s.clientAddress(r)); wait > 0 {
-			return "", tooMany(wait)
-		}
 	}
 	a, err := s.readAuthorization(r.Context(), values)
 	var toUser *pageError

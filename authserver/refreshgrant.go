@@ -40,9 +40,14 @@ func (s *Server) refresh(ctx context.Context, request *tokenRequest) (map[string
 	if err != nil {
 		return nil, err
 	}
-	switch {
-	case old.Kind != store.Refresh, old.ClientID != request.client.ID, old.Revoked:
+	key, known := keyOf(&old)
+	if old.Kind != store.Refresh || old.ClientID != request.client.ID || old.Revoked || !known {
 		return nil, errInvalidGrant
+	}
+	if err := s.prove(ctx, request, key); err != nil {
+		return nil, err
+	}
+	switch {
 	case old.Rotated:
 		return nil, s.punish(ctx, old.Family)
 	case user == nil, !s.now().Before(old.ExpiresAt):

@@ -171,7 +171,8 @@ func (s *Server) register(w http.ResponseWriter, r *http.Request) (map[string]an
 // admitRegistration lets those through who have the initial access token, or anybody where there is none, as often as a
 // network may.
 func (s *Server) admitRegistration(r *http.Request) error {
-	token, shown := bearerToken(r)
+	presented, shown := presentedToken(r)
+	shown = shown && presented.Scheme == bearer.SchemeBearer
 	challenge := bearer.Challenge{Scheme: bearer.SchemeBearer, Realm: "authorization server"}
 	if s.registration.Token != nil && !shown {
 		return &oauthError{status: http.StatusUnauthorized, code: "invalid_token", description: "registering needs an initial access token", challenge: challenge.String()}
@@ -179,7 +180,7 @@ func (s *Server) admitRegistration(r *http.Request) error {
 	known := false
 	if s.registration.Token != nil {
 		var err error
-		if known, err = s.registration.Token.matches(r.Context(), token); err != nil || known {
+		if known, err = s.registration.Token.matches(r.Context(), presented.Token); err != nil || known {
 			return err
 		}
 	}

@@ -15,6 +15,7 @@ import (
 	"github.com/go-jose/go-jose/v4"
 
 	"github.com/portcullis-gateway/portcullis/authserver/store"
+	"github.com/portcullis-gateway/portcullis/dpop"
 )
 
 // Config describes an authorization server.
@@ -89,6 +90,7 @@ type Server struct {
 	codeTTL         time.Duration
 	sessionTTL      time.Duration
 	state           *State
+	proofs          *dpop.Checker
 	remoteKeys      func(url string) (*KeySet, error)
 	signing         map[jose.SignatureAlgorithm]*signingKeys
 	resources       []string
@@ -177,6 +179,7 @@ func New(config Config, state store.Store) (*Server, error) {
 	if s.state = config.State; s.state == nil {
 		s.state = NewState(state, StateConfig{Now: s.now})
 	}
+	s.proofs = dpop.NewChecker(dpop.Config{Memory: s.state.proofs, Now: s.now})
 	if s.remoteKeys = config.KeySet; s.remoteKeys == nil {
 		s.remoteKeys = func(url string) (*KeySet, error) {
 			return NewRemoteKeySet(RemoteKeySet{URL: url, Logger: s.logger, Now: s.now})

@@ -4,16 +4,18 @@ import (
 	"time"
 
 	"github.com/portcullis-gateway/portcullis/authserver/store"
+	"github.com/portcullis-gateway/portcullis/dpop"
 )
 
 // State is what outlives a reload of the configuration, beside what the store keeps: what is remembered of the clients and
-// users of the store, and who has failed to sign in. It is safe for concurrent use.
+// users of the store, who has failed to sign in, and which proofs of possession were used. It is safe for concurrent use.
 type State struct {
 	directory *directory
 	// logins are the attempts of users to sign in, authentications those of clients to authenticate.
 	logins, authentications *throttle
 	// pushes are the requests that public clients have pushed, registrations those of clients to be registered.
 	pushes, registrations *limiter
+	proofs                dpop.Memory
 	cancel                func()
 }
 
@@ -40,7 +42,11 @@ func NewState(from store.Store, config StateConfig) *State {
 		authentications: newThrottle(config.Now, clientAllowances),
 		pushes:          newLimiter(pushes, config.Now),
 		registrations:   newLimiter(registrations, config.Now),
+		proofs:          dpop.NewLocalMemory(dpop.DefaultProofs, config.Now),
 		cancel:          func() {},
+	}
+	if config.Shared {
+		s.proofs = storedProofs{from}
 	}
 	if from != nil {
 		s.cancel = from.Subscribe(s.directory.changed)

@@ -47,7 +47,7 @@ func (s *Server) exchange(w http.ResponseWriter, r *http.Request) (map[string]an
 	case !client.may(kind):
 		return nil, refuse(http.StatusBadRequest, "unauthorized_client", "the client may not use this grant")
 	}
-	request := &tokenRequest{client: client, form: form, resources: resources}
+	request := &tokenRequest{client: client, form: form, resources: resources, proofs: r.Header["Dpop"]}
 	switch kind {
 	case GrantAuthorizationCode:
 		return s.exchangeCode(r.Context(), request)
@@ -66,6 +66,9 @@ func (s *Server) exchange(w http.ResponseWriter, r *http.Request) (map[string]an
 		return s.exchangeAssertion(r.Context(), request, scope)
 	case GrantPassword:
 		return s.exchangePassword(r, request, scope)
+	}
+	if err := s.prove(r.Context(), request, ""); err != nil {
+		return nil, err
 	}
 	// RFC 6749 section 4.4.3: without a refresh token.
 	g := &grant{family: rand.Text(), scope: scope}

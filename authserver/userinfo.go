@@ -6,7 +6,6 @@ import (
 	"slices"
 
 	"github.com/portcullis-gateway/portcullis/bearer"
-	"github.com/portcullis-gateway/portcullis/introspect"
 )
 
 // maxAccessToken bounds a token that is presented, in bytes. Those of this server are shorter.
@@ -38,34 +37,23 @@ func (s *Server) userInfo(w http.ResponseWriter, r *http.Request) (map[string]an
 	credential, err := tokenPlaces.Take(r, maxAccessToken)
 	switch {
 	case errors.Is(err, bearer.ErrNoToken):
-		return nil, refuseToken(http.StatusUnauthorized, "", "an access token is needed")
+		// RFC 6750 section 3.1: it has made no mistake, and is told of none.
+		return nil, refusePresented(http.StatusUnauthorized, challengeOf(bearer.SchemeBearer, ""), "an access token is needed")
 	case errors.Is(err, bearer.ErrInvalidToken):
-		return nil, refuseToken(http.StatusUnauthorized, bearer.CodeInvalidToken, "the access token is not active")
+		return nil, refusePresented(http.StatusUnauthorized, challengeOf(bearer.SchemeBearer, bearer.CodeInvalidToken), "the access token is not active")
 	case err != nil:
-		return nil, refuseToken(http.StatusBadRequest, bearer.CodeInvalidRequest, "the request must present one access token in one way")
+		return nil, refusePresented(http.StatusBadRequest, challengeOf(bearer.SchemeBearer, bearer.CodeInvalidRequest), "the request must present one access token in one way")
 	}
-	record, user, err := s.activeToken(r.Context(), introspect.NewToken(credential.Token))
+	record, user, err := s.admitToken(r, userInfoPath, credential)
 	switch {
 	case err != nil:
 		return nil, err
-	case record == nil, user == nil,
-		// A token that is bound to a key is none without a proof (RFC 9449 section 7.2), and one for a resource is for that
-		// alone (RFC 8707 section 2).
-		len(record.Confirmation) > 0, credential.Scheme != bearer.SchemeBearer,
+	case user == nil,
+		// A token for a resource is for that alone (RFC 8707 section 2).
 		len(record.Audience) > 0 && !slices.Contains(record.Audience, s.issuer):
-		return nil, refuseToken(http.StatusUnauthorized, bearer.CodeInvalidToken, "the access token is not active, of no user, or not for this")
+		return nil, refusePresented(http.StatusUnauthorized, challengeOf(credential.Scheme, bearer.CodeInvalidToken), "the access token is of no user, or not for this")
 	case !slices.Contains(record.Scope, scopeOpenID):
-		return nil, refuseToken(http.StatusForbidden, bearer.CodeInsufficientScope, "the access token has not the scope openid")
+		return nil, refuseScope(credential.Scheme, scopeOpenID)
 	}
 	return released(user, record.Scope), nil
-}
-
-// refuseToken refuses a request for a protected resource (RFC 6750 section 3). One without a token has made no mistake,
-// and is told of none.
-func refuseToken(status int, code, description string) error {
-	challenge := bearer.Challenge{Scheme: bearer.SchemeBearer, Realm: "authorization server", Error: code}
-	if code == bearer.CodeInsufficientScope {
-		challenge.Scope = []string{scopeOpenID}
-	}
-	return &oauthError{status: status, code: code, description: description, challenge: challenge.String()}
 }
