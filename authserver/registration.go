@@ -117,6 +117,7 @@ type clientMetadata struct {
 	JWKSURI           string          `json:"jwks_uri,omitempty"`
 	ApplicationType   string          `json:"application_type,omitempty"`
 	IDTokenAlgorithm  string          `json:"id_token_signed_response_alg,omitempty"`
+	DPoPBound         bool            `json:"dpop_bound_access_tokens,omitempty"`
 	SoftwareStatement string          `json:"software_statement,omitempty"`
 }
 
@@ -336,7 +337,7 @@ func (s *Server) keepClient(ctx context.Context, m *clientMetadata) (map[string]
 	kept := clientRecord{
 		Title: m.Name, Auth: m.AuthMethod, JWKS: m.JWKS, JWKSURI: m.JWKSURI, Grants: m.GrantTypes,
 		RedirectURIs: m.RedirectURIs, Scopes: splitScope(m.Scope),
-		CreatedAt: now, ExpireUnused: int64(s.registration.ExpireUnused.Seconds()), Registration: state,
+		DPoPBound: m.DPoPBound, CreatedAt: now, ExpireUnused: int64(s.registration.ExpireUnused.Seconds()), Registration: state,
 	}
 	members := map[string]any{
 		"client_id": id, "client_id_issued_at": now.Unix(), "redirect_uris": m.RedirectURIs, "grant_types": m.GrantTypes,
@@ -359,6 +360,9 @@ func (s *Server) keepClient(ctx context.Context, m *clientMetadata) (map[string]
 	}
 	if m.JWKS != nil {
 		members["jwks"] = m.JWKS
+	}
+	if m.DPoPBound {
+		members["dpop_bound_access_tokens"] = true
 	}
 	if _, err := s.clientOf(id, &kept, nil); err != nil {
 		return nil, badMetadata("these do not go together")
