@@ -55,8 +55,7 @@ func registerDirective(name string, parse httpcaddyfile.UnmarshalHandlerFunc) {
 var notInThisBuild = map[string]bool{
 	"acr": true, "max_age": true,
 	"resource": true, "resource_metadata": true,
-	"end_at_expiry": true, "try_each": true,
-	"token_prefix": true, "unknown_tokens": true, "events": true,
+	"end_at_expiry": true, "events": true,
 	"redis": true,
 }
 
@@ -70,7 +69,7 @@ func unrecognized(d *caddyfile.Dispenser, later map[string]bool) error {
 
 // parseIntrospect parses the directive. Syntax:
 //
-//	introspect [<matcher>] [<authority> | <issuer_url> [<client_id> <client_secret>]] [scope <scope>...] {
+//	introspect [<matcher>] [<authority>... | <issuer_url> [<client_id> <client_secret>]] [scope <scope>...] {
 //		scope       <scope>...
 //		any_scope   <scope>...
 //		scope_match exact|hierarchic|wildcard
@@ -91,6 +90,7 @@ func unrecognized(d *caddyfile.Dispenser, later map[string]bool) error {
 //		pass_token
 //		phantom_token [<Header>]
 //		realm       <text>
+//		try_each
 //		<options of an authority>
 //	}
 func parseIntrospect(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error) {
@@ -155,8 +155,6 @@ func (h *Handler) parseFirstLine(d *caddyfile.Dispenser) error {
 				return d.Errf("'%s' stands behind the name of an authority: a route has one or the other", argument)
 			}
 			h.Authority = &authority.Config{Issuer: argument}
-		case len(h.Authorities) == 1:
-			return d.Errf("several authorities on one route are not in this build of Portcullis")
 		default:
 			if err := authority.CheckName(argument); err != nil {
 				return d.WrapErr(err)
@@ -254,6 +252,8 @@ func (h *Handler) parseOption(d *caddyfile.Dispenser) error {
 		return nil
 	case "copy_claims":
 		return h.parseCopyClaims(d)
+	case "try_each":
+		return parseFlag(d, &h.TryEach)
 	case "realm":
 		if err := parseText(d, &h.Realm); err != nil {
 			return err
@@ -338,8 +338,8 @@ func (h *Handler) parseCopyClaims(d *caddyfile.Dispenser) error {
 // resolve checks the authority of the route against those that the Caddyfile has, so that a mistake is found with its
 // line, and writes down which one a route without a name asks.
 func (h *Handler) resolve(helper httpcaddyfile.Helper) error {
-	known := globalAuthorities(helper)
-	names := slices.Sorted(maps.Keys(known))
+	configs := namedAuthorities(helper)
+	names := slices.Sorted(maps.Keys(configs))
 	embedded := helper.Option("authorization_server") != nil
 	switch {
 	case h.Authority != nil:
@@ -349,12 +349,22 @@ func (h *Handler) resolve(helper httpcaddyfile.Helper) error {
 		if h.Authority.Embedded && !embedded {
 			return helper.Errf("'embedded' needs the global option 'authorization_server'")
 		}
-		return wrap(helper.Dispenser, h.checkSigned("of this block", h.Authority))
-	case len(h.Authorities) == 1:
-		if err := authority.CheckKnown(h.Authorities[0], names); err != nil {
+		if err := authority.CheckRoute(nil, nil, h.TryEach); err != nil {
 			return helper.WrapErr(err)
 		}
-		return wrap(helper.Dispenser, h.checkSigned(h.Authorities[0], known[h.Authorities[0]]))
+		return wrap(helper.Dispenser, h.checkSigned("of this block", h.Authority))
+	case len(h.Authorities) > 0:
+		for _, name := range h.Authorities {
+			if err := authority.CheckKnown(name, names); err != nil {
+				return helper.WrapErr(err)
+			}
+			if err := h.checkSigned(name, configs[name]); err != nil {
+				return helper.WrapErr(err)
+			}
+		}
+		return wrap(helper.Dispenser, authority.CheckRoute(h.Authorities, configs, h.TryEach))
+	case h.TryEach:
+		return helper.WrapErr(authority.CheckRoute(nil, nil, true))
 	}
 	name, err := authority.Default(names, embedded)
 	if err != nil {
@@ -365,7 +375,7 @@ func (h *Handler) resolve(helper httpcaddyfile.Helper) error {
 		return wrap(helper.Dispenser, h.checkSigned("embedded", h.Authority))
 	}
 	h.Authorities = []string{name}
-	return wrap(helper.Dispenser, h.checkSigned(name, known[name]))
+	return wrap(helper.Dispenser, h.checkSigned(name, configs[name]))
 }
 
 // checkSigned demands that an authority signs its answers if the route hands them on.
@@ -376,8 +386,8 @@ func (h *Handler) checkSigned(name string, config *authority.Config) error {
 	return errNotSigned(name)
 }
 
-// globalAuthorities are the authorities of the global option.
-func globalAuthorities(h httpcaddyfile.Helper) map[string]*authority.Config {
+// namedAuthorities are the authorities of the global option.
+func namedAuthorities(h httpcaddyfile.Helper) map[string]*authority.Config {
 	option, ok := h.Option("introspect").(httpcaddyfile.App)
 	if !ok {
 		return nil

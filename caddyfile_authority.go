@@ -35,6 +35,7 @@ import (
 //		param          <name> <value>
 //		endpoint_param <name> <value>
 //		request_header <name> <value>
+//		token_prefix   <prefix>...
 //		max_token      <size>
 //		leeway         <duration>
 //		insecure_http
@@ -47,6 +48,7 @@ import (
 //			jwks     <url>
 //			audience <aud>
 //		}]
+//		unknown_tokens <n> <duration>
 //		answer {
 //			active    <path> [<value>]
 //			scope     <path>
@@ -173,6 +175,7 @@ var authorityOptions = map[string]func(*caddyfile.Dispenser, *authority.Config) 
 	"param":           func(d *caddyfile.Dispenser, c *authority.Config) error { return parsePair(d, &c.Param) },
 	"endpoint_param":  func(d *caddyfile.Dispenser, c *authority.Config) error { return parsePair(d, &c.EndpointParam) },
 	"request_header":  func(d *caddyfile.Dispenser, c *authority.Config) error { return parsePair(d, &c.RequestHeader) },
+	"token_prefix":    func(d *caddyfile.Dispenser, c *authority.Config) error { return parseList(d, &c.TokenPrefix, nil) },
 	"max_token":       func(d *caddyfile.Dispenser, c *authority.Config) error { return parseSize(d, &c.MaxToken) },
 	"leeway": func(d *caddyfile.Dispenser, c *authority.Config) error {
 		c.Leeway = new(caddy.Duration)
@@ -187,16 +190,17 @@ var authorityOptions = map[string]func(*caddyfile.Dispenser, *authority.Config) 
 	"max_concurrent": func(d *caddyfile.Dispenser, c *authority.Config) error {
 		return parseNumber(d, &c.MaxConcurrent, 1, 100_000)
 	},
-	"max_response": func(d *caddyfile.Dispenser, c *authority.Config) error { return parseSize(d, &c.MaxResponse) },
-	"breaker":      parseBreaker,
-	"jwt_response": parseJWTResponse,
-	"answer":       parseAnswer,
-	"transport":    parseTransport,
-	"cache":        parseCache,
+	"max_response":   func(d *caddyfile.Dispenser, c *authority.Config) error { return parseSize(d, &c.MaxResponse) },
+	"breaker":        parseBreaker,
+	"jwt_response":   parseJWTResponse,
+	"unknown_tokens": parseUnknownTokens,
+	"answer":         parseAnswer,
+	"transport":      parseTransport,
+	"cache":          parseCache,
 }
 
 // repeatableAuthorityOptions are those of which each line adds one.
-var repeatableAuthorityOptions = []string{"param", "endpoint_param", "request_header"}
+var repeatableAuthorityOptions = []string{"param", "endpoint_param", "request_header", "token_prefix"}
 
 func isAuthorityOption(name string) bool { return authorityOptions[name] != nil }
 
@@ -253,6 +257,26 @@ func parseJWTResponse(d *caddyfile.Dispenser, config *authority.Config) error {
 
 // maxFailures bounds the failures of a breaker.
 const maxFailures = 100_000
+
+func parseUnknownTokens(d *caddyfile.Dispenser, config *authority.Config) error {
+	arguments := d.RemainingArgs()
+	if len(arguments) != 2 {
+		return d.Err("'unknown_tokens' takes a number and a duration: unknown_tokens <n> <duration>")
+	}
+	tokens, err := strconv.Atoi(arguments[0])
+	if err != nil || tokens < 1 || tokens > maxUnknownTokens {
+		return d.Errf("bad unknown_tokens value '%s': must be a whole number from 1 to %d", arguments[0], maxUnknownTokens)
+	}
+	duration, err := caddy.ParseDuration(arguments[1])
+	if err != nil || duration <= 0 {
+		return d.Errf("bad unknown_tokens value '%s': must be a duration such as 1m", arguments[1])
+	}
+	config.UnknownTokens = &authority.UnknownTokens{Tokens: tokens, Duration: caddy.Duration(duration)}
+	return nil
+}
+
+// maxUnknownTokens bounds the number of unknown_tokens.
+const maxUnknownTokens = 1_000_000
 
 func parseAnswer(d *caddyfile.Dispenser, config *authority.Config) error {
 	if d.NextArg() {

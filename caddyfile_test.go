@@ -90,14 +90,14 @@ func TestWhatALaterBuildHasIsRefusedByName(t *testing.T) {
 	const global = "{\n\tintrospect {\n\t\tendpoint https://as.example.com/i\n\t\tclient gw {env.SECRET}\n\t}\n}\n"
 	for _, option := range []string{
 		"acr x", "max_age 1m", "resource https://x",
-		"resource_metadata {\n\t\t\tx y\n\t\t}", "end_at_expiry off", "try_each",
+		"resource_metadata {\n\t\t\tx y\n\t\t}", "end_at_expiry off",
 	} {
 		_, err := adapt(t, global+":80 {\n\tintrospect {\n\t\t"+option+"\n\t}\n}\n")
 		name, _, _ := strings.Cut(option, " ")
 		assert.ErrorContains(t, err, "'"+name+"' is not in this build", option)
 	}
 	for _, option := range []string{
-		"token_prefix x", "unknown_tokens 1 1m", "events {\n\t\t\tissuer x\n\t\t}",
+		"events {\n\t\t\tissuer x\n\t\t}",
 	} {
 		_, err := adapt(t, "{\n\tintrospect {\n\t\t"+option+"\n\t}\n}\n")
 		name, _, _ := strings.Cut(option, " ")
@@ -116,6 +116,8 @@ func FuzzCaddyfile(f *testing.F) {
 		"introspect { embedded }",
 		"introspect scope",
 		"introspect {\n\tcache off {\n\t}\n}",
+		"introspect a b scope c {\n\ttry_each\n}",
+		"introspect {\n\tembedded\n\ttoken_prefix a b\n\tunknown_tokens 20 1m\n}",
 		"introspect {$X} {",
 	} {
 		f.Add(block)

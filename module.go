@@ -26,9 +26,9 @@ func init() {
 // server what it knows of it (RFC 7662), judges whether that is enough here, and tells the backend in identity headers
 // who came. Forged identity headers are removed first, on every path, whether the request is refused or not.
 //
-// Refusals are 401, 403 and 400 with the challenge of RFC 6750; 503 and 504 if the authorization server cannot be
-// asked or is too slow; and 502 if it refuses the gateway's own credentials or sends no RFC 7662 answer. All of them
-// pass through Caddy's error handling.
+// Refusals are 401, 403 and 400 with the challenge of RFC 6750; 429 if a client has tried too many unknown tokens; 503 and
+// 504 if the authorization server cannot be asked or is too slow; and 502 if it refuses the gateway's own credentials or
+// sends no RFC 7662 answer. All of them pass through Caddy's error handling.
 //
 // The following placeholders are available afterwards; what the token does not have is empty:
 //
@@ -41,15 +41,19 @@ func init() {
 // `{http.introspect.sub}` | The subject of the token
 // `{http.introspect.iss}` | The issuer of the token
 // `{http.introspect.exp}` | When the token expires, in seconds since the epoch
-// `{http.introspect.authority}` | The authority that was asked
+// `{http.introspect.authority}` | The authority that answered
 // `{http.introspect.cache}` | Where the answer came from: `memory`, `miss`, `coalesced` or `stale`
 // `{http.introspect.claims.<path>}` | Any member of the answer
 // `{http.introspect.error}` | The error code of a refusal
 // `{http.introspect.error_description}` | Why, for an error page or a log
 type Handler struct {
-	// The name of the authority to ask, one of the app `introspect`. Default: the authority called `default`, else the
-	// only one there is, else the embedded authorization server.
+	// The names of the authorities to ask, of the app `introspect`. Of several, a JWT goes to the one whose `issuer` is its
+	// `iss`, any other token to the first whose `token_prefix` fits, else to the only one without. A token that is of none
+	// of them is refused, and nobody is asked. Default: the authority called `default`, else the only one there is, else the
+	// embedded authorization server.
 	Authorities []string `json:"authorities,omitempty"`
+	// Ask the authorities in turn until one calls the token active. This shows the token to each of them.
+	TryEach bool `json:"try_each,omitempty"`
 	// An authority of this route's own, in place of a name.
 	Authority *authority.Config `json:"authority,omitempty"`
 
@@ -109,12 +113,14 @@ type Handler struct {
 	// The realm of the challenges. Default: `portcullis`.
 	Realm string `json:"realm,omitempty"`
 
-	app       *authority.App
-	authority *authority.Authority
-	places    bearer.Places
-	rules     policy.Rules
-	teller    *identity.Teller
-	counters  map[outcome]*authority.Counter
+	app      *authority.App
+	route    *authority.Route // nil where there is one authority
+	parties  []*party
+	nobody   *party // of the requests for which no authority is asked
+	maxToken int
+	places   bearer.Places
+	rules    policy.Rules // without what depends on the authority
+	teller   *identity.Teller
 	// phantom is the header that gets the signed answer, or empty.
 	phantom string
 }
@@ -133,7 +139,8 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 		return fmt.Errorf("loading the authorities: %w", err)
 	}
 	h.app = app.(*authority.App)
-	if h.authority, err = h.findAuthority(); err != nil {
+	authorities, err := h.findAuthorities()
+	if err != nil {
 		return err
 	}
 	h.rules = policy.Rules{
@@ -144,8 +151,6 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 		Audience:   h.Audience,
 		DPoP:       h.DPoP,
 		MTLS:       h.MTLS,
-		Leeway:     h.authority.Leeway,
-		Issuer:     h.authority.Issuer,
 	}
 	for _, expression := range h.Require {
 		requirement, err := policy.NewRequirement(expression)
@@ -177,27 +182,28 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 	if err := bearer.CheckRealm(h.Realm); err != nil {
 		return fmt.Errorf("realm %q: %w", h.Realm, err)
 	}
-	if err := h.provisionPhantomToken(); err != nil {
+	if err := h.provisionPhantomToken(authorities); err != nil {
 		return err
 	}
 	if h.teller, err = identity.NewTeller(h.telling()); err != nil {
 		return err
 	}
 	h.app.Protect(h.teller.Targets())
-	h.openCounters()
+	h.admit(authorities)
 	return nil
 }
 
 // openCounters finds the counters once, so that a request looks for none.
-func (h *Handler) openCounters() {
-	h.counters = make(map[outcome]*authority.Counter, len(countedOutcomes))
+func (h *Handler) openCounters(of func(name string) *authority.Counter) map[outcome]*authority.Counter {
+	counters := make(map[outcome]*authority.Counter, len(countedOutcomes))
 	for _, outcome := range countedOutcomes {
 		name := string(outcome)
 		if h.Observe {
 			name = wouldBe + name
 		}
-		h.counters[outcome] = h.authority.Outcome(name)
+		counters[outcome] = of(name)
 	}
+	return counters
 }
 
 // telling is what the backend learns.
@@ -217,8 +223,6 @@ func (h *Handler) findAuthority() (*authority.Authority, error) {
 		return nil, errors.New("a route asks an authority by name or one of its own, not both")
 	case h.Authority != nil:
 		return h.app.Own(h.Authority)
-	case len(h.Authorities) > 1:
-		return nil, errors.New("several authorities on one route are not in this build")
 	case len(h.Authorities) == 1:
 		return h.app.Named(h.Authorities[0])
 	}
@@ -231,8 +235,9 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 	visit := visitOf(r)
 	h.app.Protected().Strip(r, visit.told)
 
+	visit.asked = h.nobody
 	outcome, refused := h.decide(r, visit)
-	if counter, ok := h.counters[outcome]; ok {
+	if counter, ok := visit.asked.counters[outcome]; ok {
 		counter.Add()
 	}
 	if h.Observe {
@@ -254,7 +259,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 
 // decide tells how the visit ends, and why if the request is refused.
 func (h *Handler) decide(r *http.Request, visit *visit) (outcome, *refusal) {
-	credential, err := visit.takeToken(r, h.places, h.authority.MaxToken, h.PassToken || h.Observe)
+	credential, err := visit.takeToken(r, h.places, h.maxToken, h.PassToken || h.Observe)
 	if h.phantom == authorization {
 		visit.clearAuthorization(r.Header)
 	}
@@ -278,16 +283,19 @@ func (h *Handler) decide(r *http.Request, visit *visit) (outcome, *refusal) {
 	if h.Fresh != nil {
 		since = visit.arrived.Add(-time.Duration(*h.Fresh))
 	}
-	answer, err := visit.ask(ctx, h.authority, credential, since)
-	if err == nil {
-		answer, err = h.signed(ctx, visit, credential, answer)
+	asked, answer, err := h.ask(ctx, visit, credential, since)
+	if asked != nil && err == nil {
+		answer, err = h.signed(ctx, visit, asked.Authority, credential, answer)
 	}
-	if err != nil {
-		return h.authorityRefusal(r.Context(), err).end()
+	switch {
+	case asked == nil:
+		return tokenRefusal(err).end()
+	case err != nil:
+		return authorityRefusal(r.Context(), asked, err).end()
 	}
 
 	visit.possession.checker, visit.possession.token = h.app.Proofs(), credential.Token
-	verdict := h.rules.Judge(answer, time.Now(), policy.Presented{
+	verdict := asked.rules.Judge(answer, time.Now(), policy.Presented{
 		Request:    r,
 		Possession: credential.Scheme == bearer.SchemeDPoP,
 		Holder:     &visit.possession,

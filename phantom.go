@@ -9,12 +9,13 @@ import (
 	"slices"
 	"time"
 
+	"github.com/portcullis-gateway/portcullis/authority"
 	"github.com/portcullis-gateway/portcullis/bearer"
 	"github.com/portcullis-gateway/portcullis/introspect"
 )
 
-// PhantomToken hands the signed answer on to the backend, which can verify by itself who the authority says it is. The
-// authority of the route has to sign its answers (`jwt_response`).
+// PhantomToken hands the signed answer on to the backend, which can verify by itself who the authority says it is. All
+// authorities of the route have to sign their answers (`jwt_response`).
 type PhantomToken struct {
 	// The header that gets the JWT. It is removed from the requests of all routes first. Default: `Authorization`, under
 	// the scheme `Bearer`, in place of the token.
@@ -44,28 +45,30 @@ func (h *Handler) phantomHeader() string {
 	return cmp.Or(h.PhantomToken.Header, authorization)
 }
 
-func (h *Handler) provisionPhantomToken() error {
+func (h *Handler) provisionPhantomToken(authorities []*authority.Authority) error {
 	if h.PhantomToken == nil {
 		return nil
 	}
 	if err := h.PhantomToken.check(h.PassToken); err != nil {
 		return err
 	}
-	if !h.authority.Signs() {
-		return errNotSigned(h.authority.Label)
+	for _, asked := range authorities {
+		if !asked.Signs() {
+			return errNotSigned(asked.Label)
+		}
+		asked.KeepSigned()
 	}
-	h.authority.KeepSigned()
 	h.phantom = h.phantomHeader()
 	return nil
 }
 
 // signed returns an answer that has the JWT in which it came, for a route that hands it on. One that was remembered for an
 // earlier configuration may be without, and is asked for again.
-func (h *Handler) signed(ctx context.Context, v *visit, credential bearer.Credential, answer *introspect.Answer) (*introspect.Answer, error) {
+func (h *Handler) signed(ctx context.Context, v *visit, by *authority.Authority, credential bearer.Credential, answer *introspect.Answer) (*introspect.Answer, error) {
 	if h.phantom == "" || !answer.Active || answer.Signed() != "" {
 		return answer, nil
 	}
-	answer, err := v.ask(ctx, h.authority, credential, time.Now())
+	answer, err := v.ask(ctx, by, credential, time.Now())
 	if err == nil && answer.Active && answer.Signed() == "" {
 		err = fmt.Errorf("%w: another configuration has asked, and not kept the signed answer", introspect.ErrUnavailable)
 	}

@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"net/http"
 	"slices"
+	"strconv"
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
@@ -27,6 +29,7 @@ const (
 	outcomeInvalidToken      outcome = "invalid_token"
 	outcomeInsufficientScope outcome = "insufficient_scope"
 	outcomeForbidden         outcome = "forbidden"
+	outcomeLimited           outcome = "limited"
 	outcomeUnavailable       outcome = "unavailable"
 	outcomeMisconfigured     outcome = "misconfigured"
 	outcomeCanceled          outcome = "canceled"
@@ -35,7 +38,7 @@ const (
 // countedOutcomes are those that the metrics know: all but that of a client who hangs up, which says nothing of tokens.
 var countedOutcomes = []outcome{
 	outcomeAllowed, outcomeAnonymous, outcomePreflight, outcomeNoToken, outcomeInvalidRequest, outcomeInvalidToken,
-	outcomeInsufficientScope, outcomeForbidden, outcomeUnavailable, outcomeMisconfigured,
+	outcomeInsufficientScope, outcomeForbidden, outcomeLimited, outcomeUnavailable, outcomeMisconfigured,
 }
 
 // wouldBe is the prefix of an outcome that is only observed.
@@ -50,8 +53,8 @@ type refusal struct {
 	code      string
 	// scope says that the challenge names the scopes that the route demands.
 	scope bool
-	// retry says that the same request may succeed a little later.
-	retry bool
+	// retry is after how many seconds the same request may succeed, if it may.
+	retry string
 	// reason is for the operator, and holds nothing of the token.
 	reason string
 }
@@ -97,7 +100,7 @@ func verdictRefusal(verdict policy.Verdict) refusal {
 	case policy.Forbidden:
 		return refusal{status: http.StatusForbidden, outcome: outcomeForbidden, reason: verdict.Reason}
 	case policy.Undecided:
-		return refusal{status: http.StatusServiceUnavailable, outcome: outcomeUnavailable, retry: true, reason: verdict.Reason}
+		return refusal{status: http.StatusServiceUnavailable, outcome: outcomeUnavailable, retry: retryAfter, reason: verdict.Reason}
 	case policy.InvalidProof, policy.NonceDemanded:
 		return refusal{
 			status: http.StatusUnauthorized, outcome: outcomeInvalidToken, reason: verdict.Reason,
@@ -118,13 +121,18 @@ var proofCodes = map[policy.Outcome]string{
 
 // authorityRefusal maps the ways in which an authority can fail to answer. None of them says anything about the token,
 // so none of them is answered with a challenge, which would make the client throw its token away.
-func (h *Handler) authorityRefusal(ctx context.Context, err error) refusal {
+func authorityRefusal(ctx context.Context, asked *party, err error) refusal {
 	if ctx.Err() != nil {
 		return refusal{status: statusClientClosedRequest, outcome: outcomeCanceled, reason: "the client did not wait"}
 	}
-	refused := refusal{reason: fmt.Sprintf("authority %s: %v", h.authority.Label, err)}
-	if h.authority.Client != "" {
-		refused.reason = fmt.Sprintf("authority %s, client %s: %v", h.authority.Label, h.authority.Client, err)
+	refused := refusal{reason: fmt.Sprintf("authority %s: %v", asked.Label, err)}
+	if asked.Client != "" {
+		refused.reason = fmt.Sprintf("authority %s, client %s: %v", asked.Label, asked.Client, err)
+	}
+	if limited, ok := errors.AsType[*introspect.LimitedError](err); ok {
+		refused.status, refused.outcome = http.StatusTooManyRequests, outcomeLimited
+		refused.retry = strconv.Itoa(int(math.Ceil(limited.Wait.Seconds())))
+		return refused
 	}
 	switch {
 	case errors.Is(err, introspect.ErrTimeout), errors.Is(err, context.DeadlineExceeded):
@@ -132,7 +140,7 @@ func (h *Handler) authorityRefusal(ctx context.Context, err error) refusal {
 	case errors.Is(err, introspect.ErrCredentials), errors.Is(err, introspect.ErrMalformed):
 		refused.status, refused.outcome = http.StatusBadGateway, outcomeMisconfigured
 	default:
-		refused.status, refused.outcome, refused.retry = http.StatusServiceUnavailable, outcomeUnavailable, true
+		refused.status, refused.outcome, refused.retry = http.StatusServiceUnavailable, outcomeUnavailable, retryAfter
 	}
 	return refused
 }
@@ -149,8 +157,8 @@ func (h *Handler) refuse(w http.ResponseWriter, r *http.Request, v *visit, refus
 		// (RFC 9110 section 10.1.1).
 		header.Set("Connection", "close")
 	}
-	if refused.retry {
-		header.Set("Retry-After", retryAfter)
+	if refused.retry != "" {
+		header.Set("Retry-After", refused.retry)
 	}
 	if refused.challenge {
 		h.challenge(header, v, refused)

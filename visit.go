@@ -41,6 +41,9 @@ type visit struct {
 	// user is the one that the first directive named that could name one, as in the headers.
 	user string
 
+	// asked is whom the last directive has asked, or its nobody.
+	asked *party
+
 	// outcome is how the last directive has ended, and status what it would have answered if it had not only observed.
 	outcome outcome
 	status  int
@@ -147,7 +150,12 @@ func (v *visit) ask(ctx context.Context, a *authority.Authority, credential bear
 			return earlier.answer, nil
 		}
 	}
-	answer, err := a.Introspect(ctx, introspect.NewToken(credential.Token).AskedSince(since))
+	token := introspect.NewToken(credential.Token).AskedSince(since)
+	if a.LimitsUnknown {
+		address, _ := caddyhttp.GetVar(ctx, caddyhttp.ClientIPVarKey).(string)
+		token = token.From(address)
+	}
+	answer, err := a.Introspect(ctx, token)
 	if err != nil {
 		return nil, err
 	}

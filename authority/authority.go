@@ -2,6 +2,7 @@ package authority
 
 import (
 	"fmt"
+	"slices"
 	"strconv"
 	"time"
 
@@ -27,6 +28,10 @@ type Authority struct {
 	Leeway time.Duration
 	// Issuer is what iss has to name in its answers, if it is not empty.
 	Issuer string
+	// Prefixes are what its tokens begin with, if that is known.
+	Prefixes []string
+	// LimitsUnknown says that it wants to know from where unknown tokens come (introspect.Token.From).
+	LimitsUnknown bool
 
 	endpoint string             // empty where it is discovered, or embedded
 	upstream *upstream          // next to the source
@@ -43,6 +48,8 @@ func (a *Authority) Outcome(name string) *Counter { return a.page.outcome(name) 
 // EmbeddedServer is what the app `authorization_server` offers to an authority that is `embedded`.
 type EmbeddedServer interface {
 	introspect.Introspector
+	// TokenPrefix begins all of its tokens.
+	TokenPrefix() string
 	// Identity names the issuer and the store: what is remembered of one is worth nothing for another.
 	Identity() string
 	// Confirm judges answers, remembered ones included, by what the configuration says now.
@@ -62,6 +69,7 @@ var (
 	breakers   = caddy.NewUsagePool()
 	failures   = caddy.NewUsagePool()
 	keys       = caddy.NewUsagePool()
+	tries      = caddy.NewUsagePool()
 	memories   = caddy.NewUsagePool()
 	states     = caddy.NewUsagePool()
 )
@@ -94,7 +102,7 @@ func (a *App) build(name string, config *Config) (*Authority, error) {
 	if err := config.Check(); err != nil {
 		return nil, err
 	}
-	authority := &Authority{Label: name, MaxToken: defaultMaxToken, Leeway: policy.DefaultLeeway, Issuer: config.Issuer}
+	authority := &Authority{Label: name, MaxToken: defaultMaxToken, Leeway: policy.DefaultLeeway, Issuer: config.Issuer, Prefixes: config.TokenPrefix}
 	if config.MaxToken > 0 {
 		authority.MaxToken = int(config.MaxToken)
 	}
@@ -111,6 +119,7 @@ func (a *App) build(name string, config *Config) (*Authority, error) {
 		}
 		authority.upstream = &upstream{next: embedded}
 		source, identity = authority.upstream, digest(embeddedLabel, embedded.Identity())
+		authority.Prefixes = append(slices.Clone(config.TokenPrefix), embedded.TokenPrefix())
 	} else {
 		if source, identity, err = a.source(config, authority); err != nil {
 			return nil, err
@@ -128,6 +137,11 @@ func (a *App) build(name string, config *Config) (*Authority, error) {
 	remembers := config.Cache == nil || !config.Cache.Off
 	if remembers {
 		if authority.state, err = a.state(config.Cache, identity, authority.Client); err != nil {
+			return nil, err
+		}
+	}
+	if authority.LimitsUnknown = config.UnknownTokens != nil; authority.LimitsUnknown {
+		if source, err = a.limitUnknown(config.UnknownTokens, source, digest(identity, authority.Client)); err != nil {
 			return nil, err
 		}
 	}
@@ -182,6 +196,17 @@ func (a *App) state(config *Cache, identity, client string) (*cache.State, error
 	}
 	a.release = append(a.release, release)
 	return state, nil
+}
+
+// limitUnknown bounds the unknown tokens of each client. What it has counted outlives a reload.
+func (a *App) limitUnknown(config *UnknownTokens, next introspect.Introspector, identity string) (introspect.Introspector, error) {
+	counted, err := outliving[introspect.Tries](a, tries, identity)
+	if err != nil {
+		return nil, err
+	}
+	return introspect.LimitUnknown(next, introspect.UnknownConfig{
+		Tokens: config.Tokens, Per: time.Duration(config.Duration), Tries: counted,
+	}), nil
 }
 
 // outliving returns what a pool has under a name, or else the zero value, which it keeps as long as any configuration uses

@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"net/url"
+	"regexp"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
@@ -57,6 +58,9 @@ type Config struct {
 	EndpointParam []Pair `json:"endpoint_param,omitempty"`
 	// Further headers of the request. Placeholders in the values are resolved.
 	RequestHeader []Pair `json:"request_header,omitempty"`
+	// How the tokens of this authority begin. Where a route names several authorities, a token that is no JWT goes to the
+	// first of which a prefix fits. Tokens of an `embedded` server are known by theirs without this.
+	TokenPrefix []string `json:"token_prefix,omitempty"`
 	// The longest token that is accepted, in bytes; a longer one is refused with 401 and the authority is not asked.
 	// Default: 8192.
 	MaxToken int64 `json:"max_token,omitempty"`
@@ -78,6 +82,8 @@ type Config struct {
 	MaxResponse int64 `json:"max_response,omitempty"`
 	// Ask for signed answers (RFC 9701), and believe no others.
 	JWTResponse *JWTResponse `json:"jwt_response,omitempty"`
+	// How many unknown tokens a client may try. Default: any number.
+	UnknownTokens *UnknownTokens `json:"unknown_tokens,omitempty"`
 	// Where the parts of an answer are, for an authority that does not answer as RFC 7662 demands.
 	Answer *Answer `json:"answer,omitempty"`
 	// How the calls are carried: the transport of Caddy's reverse proxy, for trust in certificates, a client certificate,
@@ -125,6 +131,16 @@ type Breaker struct {
 	// After how many connection errors, timeouts and 5xx in a row, over at least three different tokens.
 	Failures int `json:"failures,omitempty"`
 	// For how long. Then one call is let through to see.
+	Duration caddy.Duration `json:"duration,omitempty"`
+}
+
+// UnknownTokens bounds how many tokens that are not remembered clients at one address, or in one IPv6 network of 64 bits, may
+// present. A token that the authority calls active does not count. One too many is refused with 429, and the authority is
+// not asked.
+type UnknownTokens struct {
+	// How many, at once and in each `duration`.
+	Tokens int `json:"tokens,omitempty"`
+	// In which time.
 	Duration caddy.Duration `json:"duration,omitempty"`
 }
 
@@ -195,7 +211,7 @@ func (c *Config) Check() error {
 	case c.Retries != nil && *c.Retries < 0, c.Leeway != nil && *c.Leeway < 0:
 		return errors.New("'retries' and 'leeway' must not be negative")
 	}
-	checks := []func() error{c.Cache.check}
+	checks := []func() error{c.Cache.check, c.checkPrefixes, c.UnknownTokens.check}
 	if !c.Embedded {
 		checks = append(checks, c.checkURLs, c.checkSignIn, c.checkPairs, c.checkTransport, c.checkJWTResponse, c.Breaker.check, c.Answer.check)
 	}
@@ -276,6 +292,24 @@ func (b *Breaker) check() error {
 		return errors.New("'breaker off' excludes all other breaker options")
 	case !b.Off && (b.Failures < 1 || b.Duration <= 0):
 		return errors.New("breaker: the number of failures and the duration must be positive")
+	}
+	return nil
+}
+
+func (c *Config) checkPrefixes() error {
+	for _, prefix := range c.TokenPrefix {
+		if !prefixPattern.MatchString(prefix) {
+			return fmt.Errorf("token_prefix %q: must consist of letters, digits and -._~+/, as tokens do", prefix)
+		}
+	}
+	return nil
+}
+
+var prefixPattern = regexp.MustCompile(`^[A-Za-z0-9._~+/-]+$`)
+
+func (u *UnknownTokens) check() error {
+	if u != nil && (u.Tokens < 1 || u.Duration <= 0) {
+		return errors.New("unknown_tokens: the number of tokens and the duration must be positive")
 	}
 	return nil
 }

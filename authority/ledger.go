@@ -32,8 +32,10 @@ type page struct {
 	mu       sync.Mutex
 	outcomes map[string]*Counter
 
-	// authorities are those of the label. The ledger's lock guards them.
+	// authorities are those of the label, and routes counts the routes of several authorities that have it. The ledger's lock
+	// guards them.
 	authorities []*Authority
+	routes      int
 }
 
 // Counter counts. The zero value has counted nothing. It is safe for concurrent use.
@@ -61,26 +63,54 @@ func newLedger() *ledger {
 
 // open returns the page of an authority's label, and what takes the authority off it again.
 func (l *ledger) open(a *Authority) (*page, func()) {
-	label := strings.ToValidUTF8(a.Label, "?") // or nothing at all could be collected
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	p, ok := l.pages[label]
-	if !ok {
-		p = &page{label: label, duration: l.durations.WithLabelValues(label), outcomes: make(map[string]*Counter)}
-		l.pages[label] = p
+	p := l.page(a.Label)
+	if p.duration == nil {
+		p.duration = l.durations.WithLabelValues(p.label)
 	}
 	p.authorities = append(p.authorities, a)
-	return p, func() { l.close(p, a) }
+	return p, func() {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		p.authorities = slices.DeleteFunc(p.authorities, func(other *Authority) bool { return other == a })
+		l.close(p)
+	}
 }
 
-func (l *ledger) close(p *page, a *Authority) {
+// openRoute returns the page of the requests of a route of several authorities of which none was asked, and what takes the
+// route off it again.
+func (l *ledger) openRoute(label string) (*page, func()) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	p.authorities = slices.DeleteFunc(p.authorities, func(other *Authority) bool { return other == a })
-	if len(p.authorities) == 0 {
-		delete(l.pages, p.label)
-		l.durations.DeleteLabelValues(p.label)
+	p := l.page(label)
+	p.routes++
+	return p, func() {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		p.routes--
+		l.close(p)
 	}
+}
+
+// page finds or begins the page of a label. The caller holds the lock.
+func (l *ledger) page(label string) *page {
+	label = strings.ToValidUTF8(label, "?") // or nothing at all could be collected
+	p, ok := l.pages[label]
+	if !ok {
+		p = &page{label: label, outcomes: make(map[string]*Counter)}
+		l.pages[label] = p
+	}
+	return p
+}
+
+// close drops a page that nobody uses any more. The caller holds the lock.
+func (l *ledger) close(p *page) {
+	if len(p.authorities) > 0 || p.routes > 0 {
+		return
+	}
+	delete(l.pages, p.label)
+	l.durations.DeleteLabelValues(p.label)
 }
 
 // outcome is the counter of the requests that end in one way.
@@ -163,6 +193,9 @@ func (p *page) collect(metrics chan<- prometheus.Metric) {
 	p.mu.Unlock()
 	for outcome, counter := range outcomes {
 		count(requestsDesc, counter.Value(), outcome)
+	}
+	if len(p.authorities) == 0 {
+		return
 	}
 	for result := range callResults {
 		count(upstreamDesc, p.calls[result].Value(), callResultNames[result])

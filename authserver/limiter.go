@@ -5,6 +5,8 @@ import (
 	"net/http"
 	"sync"
 	"time"
+
+	"github.com/portcullis-gateway/portcullis/internal/network"
 )
 
 // limiter lets every network do something a number of times at once, and then once in a while. It is safe for concurrent
@@ -35,18 +37,18 @@ func newLimiter(allowed allowance, now func() time.Time) *limiter {
 
 // take counts one for the network of an address, or says how long to wait before the next one.
 func (l *limiter) take(address string) (wait time.Duration) {
-	network := networkOf(address)
+	from := network.Of(address)
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	now := l.now()
-	count := l.count(network, now) + 1
+	count := l.count(from, now) + 1
 	if over := count - l.allowed.burst; over > 0 {
 		return time.Duration(math.Ceil(over * float64(l.allowed.every)))
 	}
-	if _, known := l.known[network]; !known && len(l.known) >= maxBuckets {
+	if _, known := l.known[from]; !known && len(l.known) >= maxBuckets {
 		l.makeRoom(now)
 	}
-	l.known[network] = tally{count, now}
+	l.known[from] = tally{count, now}
 	return 0
 }
 

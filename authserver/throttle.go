@@ -2,10 +2,10 @@ package authserver
 
 import (
 	"math"
-	"net/netip"
 	"sync"
 	"time"
 
+	"github.com/portcullis-gateway/portcullis/internal/network"
 	"github.com/portcullis-gateway/portcullis/introspect"
 )
 
@@ -64,10 +64,10 @@ func newThrottle(now func() time.Time, allowed allowances) *throttle {
 
 // attempt is what an address tries for an account.
 func (t *throttle) attempt(address, account string) attempt {
-	network := networkOf(address)
+	from := network.Of(address)
 	return attempt{t, [...]bucketKey{
-		{0, introspect.DigestOf(network + "\n" + account)},
-		{1, introspect.DigestOf(network)},
+		{0, introspect.DigestOf(from + "\n" + account)},
+		{1, introspect.DigestOf(from)},
 		{2, introspect.DigestOf(account)},
 	}}
 }
@@ -195,18 +195,4 @@ func (t *throttle) makeRoom(key bucketKey, now time.Time) {
 		}
 	}
 	delete(t.buckets, emptiest)
-}
-
-// networkOf is what one person can easily have all addresses of.
-func networkOf(address string) string {
-	ip, err := netip.ParseAddr(address)
-	if err != nil {
-		return address
-	}
-	ip = ip.Unmap().WithZone("")
-	if ip.Is4() {
-		return ip.String()
-	}
-	prefix, _ := ip.Prefix(64) // an IPv6 address has one
-	return prefix.String()
 }

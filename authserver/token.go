@@ -12,6 +12,9 @@ import (
 // a token of another kind is not looked up.
 const accessPrefix = "pat_"
 
+// TokenPrefix begins every access token.
+const TokenPrefix = accessPrefix
+
 // newToken returns 256 random bits behind a prefix, as a token68.
 func newToken(prefix string) string {
 	random := make([]byte, 32)

@@ -128,6 +128,8 @@ func (c *Cache) ask(ctx context.Context, k key, token introspect.Token) (*intros
 		switch {
 		case f.err != nil && f.by != c && attempt == 1:
 			// Another configuration's trouble, such as a secret that has been rotated, need not be this one's.
+		case introspect.IsLimited(f.err) && source == introspect.Coalesced && attempt == 1:
+			// It was the one who began the call that has asked too often.
 		case f.err != nil:
 			return nil, f.err
 		case source != f.answer.Source:
@@ -246,6 +248,9 @@ func (c *Cache) join(k key, token introspect.Token) (*flight, introspect.Source,
 		return nil, introspect.Memory, e.answer
 	case stale:
 		return nil, introspect.Stale, e.answer.From(introspect.Stale)
+	}
+	if c.worth(e, time.Time{}) != nothing && e.answer.Active {
+		token = token.Known()
 	}
 	f := c.begin(k)
 	s.pilots.start(job{by: c, flight: f, key: k, token: token.AskedSince(time.Time{})})

@@ -31,6 +31,10 @@ type Token struct {
 	since  time.Time
 	// confirming says that an answer is remembered, which has to be confirmed.
 	confirming bool
+	// known says that the authority has called the token active already.
+	known bool
+	// from is the address of the client that presented it.
+	from string
 }
 
 // NewToken makes a Token of the token68 text that a client presented (RFC 6750 section 2.1).

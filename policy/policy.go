@@ -104,20 +104,8 @@ func (r *Rules) Judge(answer *introspect.Answer, now time.Time, presented Presen
 	if verdict := r.judgeBinding(answer, presented); verdict.Outcome != "" {
 		return verdict
 	}
-	granted := answer.Scope()
-	for _, scope := range r.Scope {
-		if !r.ScopeMatch.covers(granted, scope) {
-			return Verdict{InsufficientScope, "scope " + scope + " is missing"}
-		}
-	}
-	covered := func(scope string) bool { return r.ScopeMatch.covers(granted, scope) }
-	if len(r.AnyScope) > 0 && !slices.ContainsFunc(r.AnyScope, covered) {
-		return Verdict{InsufficientScope, "none of the scopes " + strings.Join(r.AnyScope, ", ") + " is granted"}
-	}
-	for _, claim := range r.Claims {
-		if !claim.met(answer) {
-			return Verdict{Forbidden, "claim " + claim.Path + " is absent or has another value"}
-		}
+	if verdict := r.Demand(answer); verdict.Outcome != Allowed {
+		return verdict
 	}
 	for _, requirement := range r.Requirements {
 		if err := requirement.met(answer, now, presented.Request); err != nil {

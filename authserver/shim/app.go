@@ -405,6 +405,9 @@ func (a *App) Identity() string { return a.server.Issuer() + " " + a.place }
 // Shared says whether other processes use the same state.
 func (a *App) Shared() bool { return a.shared }
 
+// TokenPrefix begins every access token.
+func (*App) TokenPrefix() string { return authserver.TokenPrefix }
+
 // OnRevocation calls notify for every token that stops being active.
 func (a *App) OnRevocation(notify func(introspect.Digest)) (cancel func()) {
 	return a.state.Subscribe(func(revocation store.Revocation) {
