@@ -128,7 +128,8 @@ func (a attempt) failed() {
 	t.count(a, now, familiar)
 }
 
-// familiar notes that the address is no stranger to the account.
+// familiar notes that the address is no stranger to the account, and forgets what it has tried for it: some clients try
+// several ways to authenticate, each time.
 func (a attempt) familiar() {
 	t := a.throttle
 	t.mu.Lock()
@@ -139,7 +140,13 @@ func (a attempt) familiar() {
 		b = &bucket{at: t.now()}
 		t.buckets[a.keys[0]] = b
 	}
-	b.signedIn = true
+	forgiven := b.failures
+	b.signedIn, b.failures = true, 0
+	for _, key := range a.keys[1:] {
+		if other := t.buckets[key]; other != nil {
+			other.failures = max(0, other.failures-forgiven)
+		}
+	}
 }
 
 // undo forgets the attempt.

@@ -104,7 +104,7 @@ func asClient(client, scope string) map[string]string {
 }
 
 // authlibSession is a session of Authlib's, on requests or on httpx, which have the same methods.
-func (c *pythonClients) authlibSession(t *testing.T, library string, client, more object) *session {
+func (c *clientProgram) authlibSession(t *testing.T, library string, client, more object) *session {
 	t.Helper()
 	arguments := object{
 		"scope": "orders:read orders:write", "redirect_uri": webCallback, "code_challenge_method": "S256",

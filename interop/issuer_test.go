@@ -75,27 +75,34 @@ func (s *issuer) tells(t *testing.T, expected map[string]string) testgateway.Sig
 type userAgent struct {
 	server *issuer
 	jar    http.CookieJar
+	// application is the URL of a website that uses the server, or empty.
+	application string
 }
 
 func (s *issuer) userAgent(t *testing.T) *userAgent {
 	t.Helper()
 	jar, err := cookiejar.New(nil)
 	require.NoError(t, err)
-	return &userAgent{s, jar}
+	return &userAgent{server: s, jar: jar}
 }
 
-// send sends a request with the browser's cookies, and follows redirects within the server.
+// send sends a request with the browser's cookies, and follows redirects to the server and the application.
 func (u *userAgent) send(t *testing.T, request *http.Request) *testgateway.Reply {
 	t.Helper()
+	request.Header.Set("Accept", "text/html, */*;q=0.8")
 	for _, cookie := range u.jar.Cookies(request.URL) {
 		request.AddCookie(cookie)
 	}
 	got := testgateway.Send(t, request)
 	u.jar.SetCookies(request.URL, (&http.Response{Header: got.Header}).Cookies())
-	if location := got.Header.Get("Location"); strings.HasPrefix(location, u.server.url+"/") {
+	if location := got.Header.Get("Location"); u.follows(location) {
 		return u.open(t, location)
 	}
 	return got
+}
+
+func (u *userAgent) follows(location string) bool {
+	return strings.HasPrefix(location, u.server.url+"/") || u.application != "" && strings.HasPrefix(location, u.application+"/")
 }
 
 func (u *userAgent) open(t *testing.T, address string) *testgateway.Reply {
@@ -136,6 +143,25 @@ func (u *userAgent) authorize(t *testing.T, address string, unticked ...string) 
 	require.NotEmpty(t, answer.Get("code"), location)
 	u.server.Guard(answer.Get("code"))
 	return location
+}
+
+// allow has alice sign in if she has to, and consent if she is asked. It returns where that leads.
+func (u *userAgent) allow(t *testing.T, address string) *testgateway.Reply {
+	t.Helper()
+	page := u.signIn(t, u.open(t, address))
+	if strings.Contains(page.Body, `name="decision"`) {
+		page = u.submit(t, page, url.Values{"decision": {"allow"}})
+	}
+	return page
+}
+
+// signIn has alice sign in if a page asks for that.
+func (u *userAgent) signIn(t *testing.T, page *testgateway.Reply) *testgateway.Reply {
+	t.Helper()
+	if strings.Contains(page.Body, "Password") {
+		return u.submit(t, page, url.Values{"username": {"alice"}, "password": {alicePassword}})
+	}
+	return page
 }
 
 // sentBack reads the authorization response that the browser is sent to the client with.

@@ -11,7 +11,6 @@ import (
 	"net/http/cookiejar"
 	"net/url"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -33,22 +32,8 @@ type oidcProvider struct {
 
 func startOIDCProvider(t *testing.T) *oidcProvider {
 	t.Helper()
-	const folder = "oidc-provider"
-	for _, source := range []string{"package-lock.json", "server.mjs"} {
-		require.FileExists(t, filepath.Join(folder, source)) // and so a cached result is not used when it changes
-	}
-	if _, err := os.Stat(filepath.Join(folder, "node_modules", ".package-lock.json")); err != nil {
-		unavailable(t, "needs oidc-provider: tools/install-test-deps, or npm ci in interop/oidc-provider", err)
-	}
-	node := "node" // the system's, if it is new enough
-	brought, err := filepath.Glob(filepath.Join(folder, "node_modules", "node-linux-*", "bin", "node"))
-	require.NoError(t, err)
-	if len(brought) > 0 {
-		node, err = filepath.Abs(brought[0])
-		require.NoError(t, err)
-	}
+	command := nodeProgram(t, "oidc-provider", "server.mjs")
 	key, public := newKey(t)
-	command := exec.Command(node, filepath.Join(folder, "server.mjs"))
 	command.Env = append(os.Environ(), "KEY_CLIENT_JWKS="+public)
 	url := testgateway.Run(t, command).Await(t, "http://127.0.0.1:")
 	return &oidcProvider{endpoints{url + "/token", url + "/token/introspection", url + "/token/revocation"}, url, key}

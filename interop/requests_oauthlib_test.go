@@ -62,7 +62,7 @@ http://localhost:{$PORT} {
 const webSecret = "web-secret_0.1~oauthlib"
 
 // oauthlibSession is a session of requests-oauthlib's.
-func (c *pythonClients) oauthlibSession(t *testing.T, client string, more object) *session {
+func (c *clientProgram) oauthlibSession(t *testing.T, client string, more object) *session {
 	t.Helper()
 	arguments := object{"client_id": client, "scope": []string{"orders:read", "orders:write"}, "redirect_uri": webCallback}
 	maps.Copy(arguments, more)

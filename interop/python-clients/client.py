@@ -108,7 +108,7 @@ def main():
                 "token": getattr(exception, "token", None),
             }
         outcome["kept"], clients.kept = clients.kept, []
-        print(json.dumps(outcome), flush=True)
+        print(json.dumps(outcome, separators=(",", ":")), flush=True)
 
 
 if __name__ == "__main__":
