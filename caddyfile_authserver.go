@@ -42,11 +42,6 @@ func parseAuthorizationServer(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandl
 	return new(shim.Handler), nil
 }
 
-// Subdirectives of the global option that a later build has.
-var laterServerOptions = map[string]bool{
-	"branding": true,
-}
-
 var (
 	legacyGrants = []string{authserver.GrantPassword, authserver.GrantImplicit}
 	serverGrants = []string{
@@ -93,6 +88,7 @@ var (
 //			max_clients   <n>
 //			expire_unused <duration>
 //		}
+//		branding <name> [<logo file>]
 //	}
 func parseAuthorizationServerOption(d *caddyfile.Dispenser, existing any) (any, error) {
 	d.Next()
@@ -153,8 +149,10 @@ func parseServerOption(d *caddyfile.Dispenser, app *shim.App) error {
 		return parseLegacy(d, app)
 	case "registration":
 		return parseRegistration(d, app)
+	case "branding":
+		return parseBranding(d, app)
 	}
-	return unrecognized(d, laterServerOptions)
+	return unrecognized(d, nil)
 }
 
 func parseLegacy(d *caddyfile.Dispenser, app *shim.App) error {
@@ -202,6 +200,18 @@ func parseStore(d *caddyfile.Dispenser, app *shim.App) error {
 	default:
 		return d.Errf("bad store value '%s': must be file or postgres", kind)
 	}
+}
+
+func parseBranding(d *caddyfile.Dispenser, app *shim.App) error {
+	arguments := d.RemainingArgs()
+	if len(arguments) == 0 || len(arguments) > 2 || slices.Contains(arguments, "") {
+		return d.Err("'branding' takes a name and perhaps an image file: branding <name> [<logo file>]")
+	}
+	app.Branding = &shim.Branding{Name: arguments[0]}
+	if len(arguments) == 2 {
+		app.Branding.Logo = arguments[1]
+	}
+	return nil
 }
 
 func parseClient(d *caddyfile.Dispenser, app *shim.App) error {

@@ -52,6 +52,8 @@ type authorization struct {
 	answered bool
 	// requestURI is what the request was pushed as, until that is used (RFC 9126).
 	requestURI string
+	// consent names the consent that a code is issued under.
+	consent string
 }
 
 // asks says whether a value is one of the parameter prompt.
@@ -231,7 +233,7 @@ func (s *Server) respond(w http.ResponseWriter, a *authorization, parameters ...
 	}
 	parameters = append(parameters, parameter{"iss", s.issuer})
 	if a.parameters["response_mode"] == "form_post" {
-		writeFormPost(w, a.redirectURI, parameters)
+		s.writeFormPost(w, a.redirectURI, parameters)
 		return
 	}
 	if a.implicit {

@@ -49,17 +49,25 @@ func (s *Server) serveAuthorize(w http.ResponseWriter, r *http.Request) {
 }
 
 // proceed goes on with a request once it is known who the user is: to the consent page, or at once to the response if
-// the client needs no consent.
+// the user need not be asked.
 func (s *Server) proceed(w http.ResponseWriter, r *http.Request, a *authorization, current *session) {
 	scope := current.user.grantable(a.scope)
-	err := s.use(r.Context(), a)
+	if err := s.use(r.Context(), a); err != nil {
+		s.refuseAuthorization(w, r, a, err)
+		return
+	}
+	if !a.isExpected(current.user) {
+		s.refuseAuthorization(w, r, a, &clientError{"login_required", "somebody else has signed in"})
+		return
+	}
+	if len(scope) == 0 && len(a.scope) > 0 {
+		s.refuseAuthorization(w, r, a, &clientError{"invalid_scope", "the user can grant none of the requested scopes"})
+		return
+	}
+	agreed, err := s.agreed(r.Context(), a, current.user, scope)
 	switch {
 	case err != nil:
-	case !a.isExpected(current.user):
-		err = &clientError{"login_required", "somebody else has signed in"}
-	case len(scope) == 0 && len(a.scope) > 0:
-		err = &clientError{"invalid_scope", "the user can grant none of the requested scopes"}
-	case a.client.Trusted && !a.asks("consent"):
+	case agreed:
 		err = s.issueCode(w, r, a, current, scope)
 	case a.asks("none"):
 		err = &clientError{"consent_required", "the user has to be asked"}
@@ -81,7 +89,7 @@ func (s *Server) refuseAuthorization(w http.ResponseWriter, r *http.Request, a *
 	var toUser *pageError
 	switch {
 	case errors.As(err, &toUser):
-		writeErrorPage(w, toUser)
+		s.writeErrorPage(w, toUser)
 		return
 	case errors.As(err, &toClient):
 	default:
@@ -92,12 +100,12 @@ func (s *Server) refuseAuthorization(w http.ResponseWriter, r *http.Request, a *
 	}
 	if a != nil && a.client.registered && !a.answered {
 		// Anybody can have a client that sends whoever follows a link to a place of his choice (RFC 9700 section 4.11.2).
-		writeErrorPage(w, &pageError{http.StatusBadRequest, "The application sent a request that cannot be answered (" + toClient.code + ": " + toClient.description + "). It has registered itself, and so it is you who is told, and not the application."})
+		s.writeErrorPage(w, &pageError{http.StatusBadRequest, "The application sent a request that cannot be answered (" + toClient.code + ": " + toClient.description + "). It has registered itself, and so it is you who is told, and not the application."})
 		return
 	}
 	if a == nil {
 		w.Header().Set("Retry-After", "1")
-		writeErrorPage(w, &pageError{http.StatusServiceUnavailable, "This cannot be done right now. Try again in a moment."})
+		s.writeErrorPage(w, &pageError{http.StatusServiceUnavailable, "This cannot be done right now. Try again in a moment."})
 		return
 	}
 	s.respond(w, a, parameter{"error", toClient.code}, parameter{"error_description", toClient.description})
@@ -128,6 +136,8 @@ type grantedCode struct {
 	ACR      string `json:"acr"`
 	// JKT is the key that the code is bound to, if it is (RFC 9449 section 10).
 	JKT string `json:"dpop_jkt,omitempty"`
+	// Consent names the consent without which the code is not good.
+	Consent string `json:"consent"`
 }
 
 // issueCode sends an authorization code to the client, or the token that it asked for in its place.
@@ -146,6 +156,7 @@ func (s *Server) issueCode(w http.ResponseWriter, r *http.Request, a *authorizat
 		AuthTime:    current.authTime.Unix(),
 		ACR:         current.acr,
 		JKT:         a.parameters["dpop_jkt"],
+		Consent:     a.consent,
 	})
 	if err != nil {
 		return err

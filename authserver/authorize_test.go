@@ -174,10 +174,10 @@ func authorization(pairs ...string) string {
 	return issuer + "/oauth2/authorize?" + values.Encode()
 }
 
-// consentPage signs alice in and opens the consent page of a request.
+// consentPage signs alice in and opens the consent page of a request, which asks for it unless it has another prompt.
 func (b *browser) consentPage(t *testing.T, pairs ...string) page {
 	t.Helper()
-	got := b.open(t, authorization(pairs...))
+	got := b.open(t, authorization(append([]string{"prompt", "consent"}, pairs...)...))
 	if strings.Contains(got.body, "Sign in") {
 		got = b.submit(t, got, "username", "alice", "password", password)
 	}
@@ -286,7 +286,7 @@ func TestTheAuthorizationCodeFlow(t *testing.T) {
 	assert.False(t, f.active(t, refresh), "J06: a refresh token is no access token")
 
 	t.Run("the session lasts, so that the next request needs no password", func(t *testing.T) {
-		assert.Contains(t, b.open(t, authorization()).body, "Allow")
+		assert.Contains(t, b.open(t, authorization("prompt", "consent")).body, "Allow")
 		f.nanos.Add(int64(8 * time.Hour))
 		assert.Contains(t, b.open(t, authorization()).body, "Password", "R06: until it expires")
 	})
@@ -615,7 +615,7 @@ func TestSigningIn(t *testing.T) {
 		f.configure(t, config)
 		assert.Contains(t, b.open(t, authorization()).body, "Password")
 		f.configure(t, userConfig(t))
-		assert.Contains(t, b.open(t, authorization()).body, "Allow")
+		b.consentPage(t)
 		config = userConfig(t)
 		config.Users = config.Users[1:]
 		f.configure(t, config)

@@ -82,6 +82,9 @@ func (s *Server) exchangeCode(ctx context.Context, request *tokenRequest) (map[s
 	case err != nil:
 		return nil, err
 	}
+	if err := s.checkConsent(ctx, granted.Consent, code.Family); err != nil {
+		return nil, err
+	}
 	return s.handOut(ctx, request, g, issued)
 }
 

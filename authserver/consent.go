@@ -17,11 +17,20 @@ import (
 type consentPage struct {
 	Client, User, Destination, Action, FormToken, OtherUser string
 	Unverified                                              bool
-	Scopes                                                  []scopeChoice
+	Scopes                                                  []scopeText
 	Resources                                               []string
 }
 
-type scopeChoice struct{ Name, Description string }
+// scopeText is a scope and what it allows, in words.
+type scopeText struct{ Name, Description string }
+
+func (s *Server) scopeTexts(scopes []string) []scopeText {
+	texts := make([]scopeText, len(scopes))
+	for i, scope := range scopes {
+		texts[i] = scopeText{scope, s.scopes[scope]}
+	}
+	return texts
+}
 
 // pending is an authorization request that waits for consent, as its user sees it.
 type pending struct {
@@ -41,7 +50,7 @@ var (
 func (s *Server) serveConsent(w http.ResponseWriter, r *http.Request) {
 	if r.Method != http.MethodGet && r.Method != http.MethodPost {
 		w.Header().Set("Allow", "GET, POST")
-		writeErrorPage(w, &pageError{http.StatusMethodNotAllowed, "This page is opened by an application."})
+		s.writeErrorPage(w, &pageError{http.StatusMethodNotAllowed, "This page is opened by an application."})
 		return
 	}
 	handle := r.URL.Query().Get("request")
@@ -93,21 +102,17 @@ func (s *Server) findPending(r *http.Request, handle string) (*pending, error) {
 }
 
 func (s *Server) showConsent(w http.ResponseWriter, p *pending, handle string) {
-	choices := make([]scopeChoice, len(p.scope))
-	for i, scope := range p.scope {
-		choices[i] = scopeChoice{scope, s.scopes[scope]}
-	}
 	again := *p.authorization
 	again.parameters = maps.Clone(p.parameters)
 	again.parameters["prompt"] = "login consent"
-	writePage(w, http.StatusOK, "consent.html", consentPage{
+	s.writePage(w, http.StatusOK, "consent.html", consentPage{
 		Client:      p.client.title(),
 		User:        p.user.user.Name,
 		Destination: destination(p.redirectURI),
 		Action:      s.url(consentPath) + "?request=" + handle,
 		FormToken:   formToken(p.user.cookie, "consent", handle),
 		OtherUser:   s.url(authorizePath) + "?" + again.query(),
-		Scopes:      choices,
+		Scopes:      s.scopeTexts(p.scope),
 		Resources:   p.audience,
 		Unverified:  p.client.registered,
 	})
@@ -143,7 +148,7 @@ func (s *Server) decide(w http.ResponseWriter, r *http.Request, p *pending, hand
 	}
 	switch err := s.store.Redeem(r.Context(), p.digest); {
 	case errors.Is(err, store.ErrConsumed) || errors.Is(err, store.ErrNotFound):
-		writeErrorPage(w, errNoRequest)
+		s.writeErrorPage(w, errNoRequest)
 		return
 	case err != nil:
 		s.refuseAuthorization(w, r, p.authorization, err)
@@ -155,7 +160,11 @@ func (s *Server) decide(w http.ResponseWriter, r *http.Request, p *pending, hand
 		s.refuseAuthorization(w, r, p.authorization, &clientError{"access_denied", "the user denied the request"})
 		return
 	}
-	if err := s.issueCode(w, r, p.authorization, p.user, granted); err != nil {
+	err = s.agree(r.Context(), p.authorization, p.user.user, p.scope, granted)
+	if err == nil {
+		err = s.issueCode(w, r, p.authorization, p.user, granted)
+	}
+	if err != nil {
 		s.refuseAuthorization(w, r, p.authorization, err)
 	}
 }

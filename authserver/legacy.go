@@ -2,6 +2,7 @@ package authserver
 
 import (
 	"crypto/rand"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net/http"
@@ -84,6 +85,12 @@ func (s *Server) issueImplicitly(w http.ResponseWriter, r *http.Request, a *auth
 	g := &grant{user: current.user, subject: current.user.Name, family: rand.Text(), scope: scope, authTime: current.authTime.Unix(), acr: current.acr}
 	members, err := s.issue(r.Context(), request, g, s.issueAccess(request, g, scope))
 	if err != nil {
+		return err
+	}
+	switch err := s.checkConsent(r.Context(), a.consent, g.family); {
+	case errors.Is(err, errInvalidGrant):
+		return &clientError{"access_denied", "the user has withdrawn the consent"}
+	case err != nil:
 		return err
 	}
 	var parameters []parameter

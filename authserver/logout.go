@@ -77,14 +77,14 @@ func (s *Server) signOut(w http.ResponseWriter, r *http.Request) error {
 		s.dropCookie(w)
 	}
 	if l.continueAt == "" {
-		writePage(w, http.StatusOK, "signed_out.html", signedOutPage{})
+		s.writePage(w, http.StatusOK, "signed_out.html", signedOutPage{})
 		return nil
 	}
 	if confirmed || l.hint != nil && !l.client.registered { // anybody can have an ID token of a client that he has registered
 		redirect(w, l.continueAt)
 		return nil
 	}
-	writePage(w, http.StatusOK, "signed_out.html", signedOutPage{
+	s.writePage(w, http.StatusOK, "signed_out.html", signedOutPage{
 		template.URL(l.continueAt), destination(l.continueAt), //nolint:gosec // it is registered for a client, and its scheme was judged
 	})
 	return nil
@@ -152,7 +152,7 @@ func (s *Server) showLogout(w http.ResponseWriter, l *logout, current *session) 
 	if l.client != nil {
 		page.Client = l.client.title()
 	}
-	writePage(w, http.StatusOK, "logout.html", page)
+	s.writePage(w, http.StatusOK, "logout.html", page)
 }
 
 // issuedRecord is the kind of the records that say which authorizations came of a session. Such a record is called by the

@@ -220,7 +220,7 @@ func TestF09_WhatASignOutEnds(t *testing.T) {
 	kept := b.openID(t, "scope", "openid offline_access")
 	waiting := b.code(t, "scope", "openid")
 	again := func() map[string]any { // the same session, as far as a user knows
-		page := b.submit(t, b.open(t, authorization("scope", "openid", "prompt", "login")), "username", "alice", "password", password)
+		page := b.submit(t, b.open(t, authorization("scope", "openid", "prompt", "login consent")), "username", "alice", "password", password)
 		_, members := b.asWeb(t, exchange(b.submit(t, page, "decision", "allow").response(t).Get("code")))
 		return members
 	}()

@@ -18,17 +18,39 @@ var pageStyle string
 // submitScript sends the only form of a page.
 const submitScript = "document.forms[0].submit()"
 
-var (
-	pages = template.Must(template.New("").Funcs(template.FuncMap{
-		"style":  func() template.CSS { return template.CSS(pageStyle) }, //nolint:gosec // it is embedded
-		"script": func() template.JS { return submitScript },
-	}).ParseFS(pageFiles, "pages/*.html"))
+// pageTemplates are the pages of a server without branding. They are not executed themselves, only their copies.
+var pageTemplates = template.Must(template.New("").Funcs(template.FuncMap{
+	"style":  func() template.CSS { return template.CSS(pageStyle) }, //nolint:gosec // it is embedded
+	"script": func() template.JS { return submitScript },
+	"brand":  func() brand { return brand{} },
+}).ParseFS(pageFiles, "pages/*.html"))
 
-	// pagePolicy allows the style of the pages and nothing else. It has no form-action, which browsers would apply to
-	// the redirect to the client, too.
-	pagePolicy     = "default-src 'none'; style-src '" + inlineHash(pageStyle) + "'; base-uri 'none'; frame-ancestors 'none'"
-	formPostPolicy = pagePolicy + "; script-src '" + inlineHash(submitScript) + "'"
-)
+// pages are what people see of a server.
+type pages struct {
+	templates *template.Template
+	// policy allows the style of the pages, the logo, and nothing else. It has no form-action, which browsers would
+	// apply to the redirect to the client, too.
+	policy string
+}
+
+func newPages(branding Branding) (*pages, error) {
+	shown, err := branding.brand()
+	if err != nil {
+		return nil, err
+	}
+	templates, err := pageTemplates.Clone()
+	if err != nil {
+		return nil, err
+	}
+	p := &pages{
+		templates: templates.Funcs(template.FuncMap{"brand": func() brand { return shown }}),
+		policy:    "default-src 'none'; style-src '" + inlineHash(pageStyle) + "'; base-uri 'none'; frame-ancestors 'none'",
+	}
+	if shown.Logo != "" {
+		p.policy += "; img-src data:"
+	}
+	return p, nil
+}
 
 // inlineHash names the content of an element in a content security policy.
 func inlineHash(content string) string {
@@ -36,10 +58,10 @@ func inlineHash(content string) string {
 	return "sha256-" + base64.StdEncoding.EncodeToString(sum[:])
 }
 
-func writePage(w http.ResponseWriter, status int, name string, data any) {
+func (s *Server) writePage(w http.ResponseWriter, status int, name string, data any) {
 	header := w.Header()
 	if header.Get("Content-Security-Policy") == "" {
-		header.Set("Content-Security-Policy", pagePolicy)
+		header.Set("Content-Security-Policy", s.pages.policy)
 	}
 	header.Set("X-Frame-Options", "DENY")
 	header.Set("X-Content-Type-Options", "nosniff")
@@ -48,15 +70,15 @@ func writePage(w http.ResponseWriter, status int, name string, data any) {
 	header.Set("Content-Type", "text/html; charset=utf-8")
 	noStore(header)
 	var page bytes.Buffer
-	if err := pages.ExecuteTemplate(&page, name, data); err != nil {
+	if err := s.pages.templates.ExecuteTemplate(&page, name, data); err != nil {
 		panic(err) // the templates and what they show are the program's own
 	}
 	w.WriteHeader(status)
 	_, _ = page.WriteTo(w) // the client hung up
 }
 
-func writeErrorPage(w http.ResponseWriter, err *pageError) {
-	writePage(w, err.status, "error.html", err.message)
+func (s *Server) writeErrorPage(w http.ResponseWriter, err *pageError) {
+	s.writePage(w, err.status, "error.html", err.message)
 }
 
 type formPostPage struct {
@@ -66,8 +88,8 @@ type formPostPage struct {
 
 // writeFormPost has the browser send an authorization response in the body of a POST request (OAuth 2.0 Form Post
 // Response Mode): at once, or where there are no scripts when the user says so.
-func writeFormPost(w http.ResponseWriter, redirectURI string, parameters []parameter) {
-	w.Header().Set("Content-Security-Policy", formPostPolicy)
+func (s *Server) writeFormPost(w http.ResponseWriter, redirectURI string, parameters []parameter) {
+	w.Header().Set("Content-Security-Policy", s.pages.policy+"; script-src '"+inlineHash(submitScript)+"'")
 	action := template.URL(redirectURI) //nolint:gosec // it is registered for a client, and its scheme was judged
-	writePage(w, http.StatusOK, "form_post.html", formPostPage{action, parameters})
+	s.writePage(w, http.StatusOK, "form_post.html", formPostPage{action, parameters})
 }

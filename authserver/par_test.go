@@ -134,7 +134,7 @@ func TestN08APushedRequestIsForItsClientOnceAndShortly(t *testing.T) {
 	})
 	t.Run("a second use, after each way to end the first", func(t *testing.T) {
 		for _, decision := range []string{"allow", "deny"} {
-			name, b := f.push(t, pushing()), f.browser()
+			name, b := f.push(t, pushing("prompt", "consent")), f.browser()
 			consent := b.submit(t, b.open(t, pushed(name)), "username", "alice", "password", password)
 			refused(t, pushed(name))
 			b.submit(t, consent, "decision", decision).response(t)
@@ -146,7 +146,7 @@ func TestN08APushedRequestIsForItsClientOnceAndShortly(t *testing.T) {
 	})
 	t.Run("N09 attack: what stands beside it on the way through the browser", func(t *testing.T) {
 		b := f.browser()
-		name := f.push(t, pushing("scope", "read"))
+		name := f.push(t, pushing("scope", "read", "prompt", "consent"))
 		address := pushed(name, "scope", "read write admin", "redirect_uri", "https://evil.example/cb", "state", "evil",
 			"code_challenge", strings.Repeat("A", 43), "prompt", "none", "response_mode", "form_post", "resource", apiResource)
 		consent := b.submit(t, b.open(t, address), "username", "alice", "password", password)
@@ -159,7 +159,7 @@ func TestN08APushedRequestIsForItsClientOnceAndShortly(t *testing.T) {
 		assert.Equal(t, "read", tokens["scope"])
 	})
 	t.Run("its time", func(t *testing.T) {
-		first, second, b := f.push(t, pushing()), f.push(t, pushing()), f.browser()
+		first, second, b := f.push(t, pushing("prompt", "consent")), f.push(t, pushing()), f.browser()
 		f.nanos.Add(int64(90*time.Second) - 1)
 		login := b.open(t, pushed(first))
 		require.Contains(t, login.body, "Sign in")

@@ -82,11 +82,21 @@ type held struct {
 	access, refresh string
 }
 
+// asksAgain wants the consent page, though nobody demands it.
+func (f *fixture) asksAgain(t *testing.T, user, pass, why string) {
+	t.Helper()
+	b := f.browser()
+	got := b.open(t, authorization("client_id", "shop", "scope", "read"))
+	got = b.submit(t, got, "username", user, "password", pass)
+	require.Equal(t, 200, got.StatusCode, why)
+	assert.Contains(t, got.body, "Allow", why)
+}
+
 func (f *fixture) hold(t *testing.T, user, pass, client string) held {
 	t.Helper()
 	b := f.browser()
 	signIn := func() string {
-		got := b.open(t, authorization("client_id", client, "scope", "read"))
+		got := b.open(t, authorization("client_id", client, "scope", "read", "prompt", "consent"))
 		if bytes.Contains([]byte(got.body), []byte("Password")) {
 			got = b.submit(t, got, "username", user, "password", pass)
 		}
@@ -181,6 +191,7 @@ func TestWhoIsDeletedAndAddedAgainIsAnother(t *testing.T) {
 			status, _ := f.as(t, "shop", form)
 			assert.Equal(t, 400, status)
 		}
+		f.asksAgain(t, "carol", "carols "+password, "R12: the one before has allowed the client something")
 	})
 	t.Run("a client", func(t *testing.T) {
 		f := newPeople(t)
@@ -196,6 +207,7 @@ func TestWhoIsDeletedAndAddedAgainIsAnother(t *testing.T) {
 			status, _ := f.as(t, "shop", form)
 			assert.Equal(t, 400, status)
 		}
+		f.asksAgain(t, "carol", "carols "+password, "R12: the one before was allowed something")
 	})
 	t.Run("attack: the operator adds a user whose name somebody had who was in the configuration", func(t *testing.T) {
 		f := newPeople(t)

@@ -242,7 +242,7 @@ func TestN03TokensAreForWhatWasGranted(t *testing.T) {
 	})
 	t.Run("signing in on the way loses none of them", func(t *testing.T) {
 		b := f.browser()
-		address := authorization("resource", apiResource) + "&resource=" + url.QueryEscape(ownResource)
+		address := authorization("prompt", "consent", "resource", apiResource) + "&resource=" + url.QueryEscape(ownResource)
 		b.submit(t, b.open(t, address), "username", "alice", "password", "wrong")
 		action, form := b.open(t, address).fill(t, "username", "alice", "password", password)
 		consent := b.open(t, b.send(t, http.MethodPost, action, form).Header.Get("Location"))

@@ -126,18 +126,25 @@ func (s *Secret) matches(ctx context.Context, secret string) (bool, error) {
 }
 
 // verifySlowly checks a secret as one of few at a time, and remembers nothing of it.
-func (s *Secret) verifySlowly(ctx context.Context, secret string) (bool, error) {
+func (s *Secret) verifySlowly(ctx context.Context, secret string) (matches bool, err error) {
+	err = slowly(ctx, func() { matches = s.verify(secret) })
+	return matches, err
+}
+
+// slowly does something that takes a core for a while, as one of few at a time.
+func slowly(ctx context.Context, do func()) error {
 	defer slowWaiting.Add(-1)
 	if slowWaiting.Add(1) > maxSlowWaiting {
-		return false, errBusy
+		return errBusy
 	}
 	select {
 	case slowChecks <- struct{}{}:
 	case <-ctx.Done():
-		return false, ctx.Err()
+		return ctx.Err()
 	}
 	defer func() { <-slowChecks }()
-	return s.verify(secret), nil
+	do()
+	return nil
 }
 
 // decoySecret is the secret of whoever names a client that does not exist: if some clients' secrets take long to check, so

@@ -46,6 +46,8 @@ type Config struct {
 	LegacyPassword, LegacyImplicit bool
 	// Registration lets clients register themselves. Default: they cannot.
 	Registration *Registration
+	// Branding is what the pages show beside what they are for.
+	Branding Branding
 	// ClientAddress says who sent a request. Default: the address of the peer.
 	ClientAddress func(*http.Request) string
 	// KeySet returns the key set of a URL, for clients that are not part of the configuration. Default: NewRemoteKeySet.
@@ -98,6 +100,7 @@ type Server struct {
 	legacyPassword  bool
 	legacyImplicit  bool
 	clientAddress   func(*http.Request) string
+	pages           *pages
 	store           store.Store
 	logger          *slog.Logger
 	now             func() time.Time
@@ -109,6 +112,7 @@ const (
 	authorizePath     = "/oauth2/authorize"
 	loginPath         = "/oauth2/login"
 	consentPath       = "/oauth2/consent"
+	accountPath       = "/oauth2/account"
 	tokenPath         = "/oauth2/token"
 	pushPath          = "/oauth2/par"
 	registrationPath  = "/oauth2/register"
@@ -176,6 +180,9 @@ func New(config Config, state store.Store) (*Server, error) {
 		return nil, err
 	}
 	s.configure()
+	if s.pages, err = newPages(config.Branding); err != nil {
+		return nil, err
+	}
 	if s.state = config.State; s.state == nil {
 		s.state = NewState(state, StateConfig{Now: s.now})
 	}
@@ -195,6 +202,7 @@ func New(config Config, state store.Store) (*Server, error) {
 		path + authorizePath:     s.serveAuthorize,
 		path + loginPath:         s.serveLogin,
 		path + consentPath:       s.serveConsent,
+		path + accountPath:       s.serveAccount,
 		path + tokenPath:         crossOrigin(s.serveToken),
 		path + pushPath:          crossOrigin(s.servePush),
 		path + introspectionPath: s.serveIntrospection,

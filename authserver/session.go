@@ -7,6 +7,7 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"net/http"
 	"net/url"
 	"regexp"
@@ -37,6 +38,8 @@ type sessionState struct {
 	ID       string `json:"id"`
 	AuthTime int64  `json:"auth_time"`
 	ACR      string `json:"acr"`
+	// Device is what the user signed in with.
+	Device string `json:"device"`
 }
 
 // sessionCookie is the form of a cookie's value.
@@ -123,18 +126,27 @@ func (s *Server) session(r *http.Request) (*session, error) {
 	if err != nil {
 		return nil, err
 	}
-	var state sessionState
-	if err := json.Unmarshal(record.State, &state); err != nil {
-		return nil, err
-	}
 	user, err := s.user(r.Context(), record.Subject)
-	if err != nil {
+	if err != nil || user == nil {
 		return nil, err
 	}
-	if user == nil || user.version() != state.Version || state.ID == "" || !s.now().Before(record.ExpiresAt) {
-		return nil, nil
+	state, err := s.sessionState(&record, user)
+	if err != nil || state == nil {
+		return nil, err
 	}
 	return &session{digest, cookie, user, state.ID, time.Unix(state.AuthTime, 0), state.ACR}, nil
+}
+
+// sessionState is what the server knows about a session of a user, or nil if the session has ended.
+func (s *Server) sessionState(record *store.Session, user *User) (*sessionState, error) {
+	var state sessionState
+	if err := json.Unmarshal(record.State, &state); err != nil {
+		return nil, fmt.Errorf("reading a session: %w", err)
+	}
+	if user.version() != state.Version || state.ID == "" || !s.now().Before(record.ExpiresAt) {
+		return nil, nil
+	}
+	return &state, nil
 }
 
 // beginSession signs a user in: under a new cookie, so that whoever knows the one before has gained nothing, whose
@@ -144,12 +156,17 @@ func (s *Server) beginSession(w http.ResponseWriter, r *http.Request, user *User
 	if err != nil {
 		return nil, err
 	}
-	ctx, cookie, now := r.Context(), newToken(sessionPrefix), s.now()
-	begun := &session{introspect.DigestOf(cookie), cookie, user, rand.Text(), now, acrPassword}
 	if before != nil && before.user.Name == user.Name {
-		begun.id = before.id
+		return s.continueSession(w, r, user, before.id)
 	}
-	state, err := json.Marshal(sessionState{user.version(), begun.id, now.Unix(), begun.acr})
+	return s.continueSession(w, r, user, rand.Text())
+}
+
+// continueSession begins a session as the one with an id.
+func (s *Server) continueSession(w http.ResponseWriter, r *http.Request, user *User, id string) (*session, error) {
+	ctx, cookie, now := r.Context(), newToken(sessionPrefix), s.now()
+	begun := &session{introspect.DigestOf(cookie), cookie, user, id, now, acrPassword}
+	state, err := json.Marshal(sessionState{user.version(), begun.id, now.Unix(), begun.acr, deviceOf(r.UserAgent())})
 	if err != nil {
 		return nil, err
 	}

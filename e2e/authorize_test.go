@@ -139,7 +139,7 @@ func (s *issuer) codeIn(t *testing.T, got *testgateway.Reply) string {
 // code has the person sign in if need be, and consent.
 func (p *person) code(t *testing.T, pairs ...string) string {
 	t.Helper()
-	page := p.open(t, p.authorization(pairs...))
+	page := p.open(t, p.authorization(append([]string{"prompt", "consent"}, pairs...)...))
 	if strings.Contains(page.Body, "Password") {
 		page = p.submit(t, page, "username", "alice", "password", alicePassword)
 	}
@@ -254,7 +254,7 @@ func TestAuthorizationCodeFlow(t *testing.T) {
 		}
 	})
 	t.Run("AS-R03 attack: another site sends the consent form", func(t *testing.T) {
-		page := alice.open(t, s.authorization())
+		page := alice.open(t, s.authorization("prompt", "consent"))
 		match := formAction.FindStringSubmatch(page.Body)
 		require.NotNil(t, match, page.Body)
 		request := testgateway.Form(t, html.UnescapeString(match[1]), "", "", url.Values{"decision": {"allow"}, "scope": {"orders:read"}})
@@ -298,7 +298,7 @@ func TestAuthorizationCodeFlow(t *testing.T) {
 		global := strings.Replace(s.withUsers(bcrypt), "issuer http://"+s.address, "issuer http://"+s.address+"/tenant/a", 1)
 		s.reload(t, s.caddyfile(global, s.site(app)))
 		other := s.person(t)
-		address := strings.Replace(s.authorization("response_mode", "form_post"), "/oauth2/", "/tenant/a/oauth2/", 1)
+		address := strings.Replace(s.authorization("response_mode", "form_post", "prompt", "consent"), "/oauth2/", "/tenant/a/oauth2/", 1)
 		consent := other.submit(t, other.open(t, address), "username", "alice", "password", alicePassword)
 		got := other.submit(t, consent, "decision", "allow")
 		require.Equal(t, http.StatusOK, got.Status)

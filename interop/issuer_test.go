@@ -131,11 +131,11 @@ func (u *userAgent) submit(t *testing.T, page *testgateway.Reply, filledIn url.V
 	return u.send(t, request)
 }
 
-// authorize has alice sign in if she has to, and consent, but not to the unticked scopes. It returns where she is sent
-// then.
+// authorize has alice sign in if she has to, and consent, but not to the unticked scopes, although she may have consented
+// before. It returns where she is sent then.
 func (u *userAgent) authorize(t *testing.T, address string, unticked ...string) (location string) {
 	t.Helper()
-	page := u.open(t, address)
+	page := u.open(t, address+"&prompt=consent")
 	if strings.Contains(page.Body, "Password") {
 		page = u.submit(t, page, url.Values{"username": {"alice"}, "password": {alicePassword}})
 	}

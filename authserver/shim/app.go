@@ -69,6 +69,8 @@ type App struct {
 	Legacy []string `json:"legacy,omitempty"`
 	// Lets clients register themselves. Default: they cannot.
 	Registration *Registration `json:"registration,omitempty"`
+	// The name and the logo on the pages that people see. Default: none.
+	Branding *Branding `json:"branding,omitempty"`
 
 	server *authserver.Server
 	state  store.Store
@@ -177,6 +179,9 @@ func (a *App) Provision(ctx caddy.Context) error {
 	if err != nil {
 		return err
 	}
+	if config.Branding.Logo, err = a.Branding.logo(); err != nil {
+		return err
+	}
 	for _, grant := range a.Legacy {
 		a.logger.Warn(LegacyWarning, slog.String("grant", grant))
 	}
@@ -248,6 +253,9 @@ func (a *App) config(
 	var err error
 	if config.Registration, err = a.Registration.config(secret); err != nil {
 		return config, err
+	}
+	if a.Branding != nil {
+		config.Branding.Name = a.Branding.Name
 	}
 	for _, scope := range a.Scope {
 		config.Scopes[scope.Name] = scope.Description
