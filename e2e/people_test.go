@@ -59,7 +59,7 @@ func (s *issuer) refused(t *testing.T, arguments ...string) string {
 // signInAs has a person sign in by name, authorize a client and get its tokens.
 func (p *person) signInAs(t *testing.T, name, password, client, secret string) (access, refresh string) {
 	t.Helper()
-	page := p.open(t, p.authorization("client_id", client, "scope", "orders:read"))
+	page := p.open(t, p.authorization("client_id", client, "scope", "orders:read", "prompt", "consent"))
 	if strings.Contains(page.Body, "Password") {
 		page = p.submit(t, page, "username", name, "password", password)
 	}
