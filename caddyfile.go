@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"time"
 
 	"go.uber.org/zap"
 
@@ -19,6 +20,7 @@ import (
 	"github.com/portcullis-gateway/portcullis/identity"
 	"github.com/portcullis-gateway/portcullis/internal/operator"
 	"github.com/portcullis-gateway/portcullis/policy"
+	"github.com/portcullis-gateway/portcullis/resource"
 )
 
 func init() {
@@ -47,14 +49,19 @@ func registerDirective(name string, parse httpcaddyfile.UnmarshalHandlerFunc) {
 		if err != nil {
 			return nil, err
 		}
-		return h.NewRoute(matchers, handler), nil
+		routes := h.NewRoute(matchers, handler)
+		if protected, ok := handler.(*Handler); ok && protected.Resource != "" {
+			// The matchers of the route need not select the documents of its resource. Caddy sorts the routes of a directive by
+			// their paths, if each has one, so that a route without would keep it from that.
+			everything := caddy.ModuleMap{"path": h.JSON(caddyhttp.MatchPath{"*"})}
+			routes = append(h.NewRoute(everything, new(MetadataHandler)), routes...)
+		}
+		return routes, nil
 	})
 }
 
 // notInThisBuild are the subdirectives of `introspect` that a later build has, in a site block or a global option.
 var notInThisBuild = map[string]bool{
-	"acr": true, "max_age": true,
-	"resource": true, "resource_metadata": true,
 	"end_at_expiry": true, "events": true,
 	"redis": true,
 }
@@ -76,6 +83,12 @@ func unrecognized(d *caddyfile.Dispenser, later map[string]bool) error {
 //		audience    <aud>...
 //		claim       <path> [<value>...]
 //		require     <CEL expression>
+//		acr         <value>...
+//		max_age     <duration>
+//		resource    <url>
+//		resource_metadata {
+//			<member> <value>...
+//		}
 //		fresh       <duration>
 //		dpop        required|nonce
 //		mtls        required
@@ -99,7 +112,10 @@ func parseIntrospect(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error
 		return nil, err
 	}
 	warnOfLiteralSecret(h.Dispenser, handler.Authority)
-	return handler, handler.resolve(h)
+	if err := handler.resolve(h); err != nil {
+		return nil, err
+	}
+	return handler, wrap(h.Dispenser, handler.checkServers(namedAuthorities(h)))
 }
 
 // UnmarshalCaddyfile parses the directive without regard to what the rest of the Caddyfile has.
@@ -114,7 +130,7 @@ func (h *Handler) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 		seen["client"] = h.Authority.Client != nil
 	}
 	for nesting := d.Nesting(); d.NextBlock(nesting); {
-		if err := seen.check(d, slices.Concat(repeatableAuthorityOptions, []string{"scope", "any_scope", "audience", "claim", "require", "copy_claims", "token_from"})...); err != nil {
+		if err := seen.check(d, slices.Concat(repeatableAuthorityOptions, []string{"scope", "any_scope", "audience", "claim", "require", "acr", "copy_claims", "token_from"})...); err != nil {
 			return err
 		}
 		if err := h.parseOption(d); err != nil {
@@ -124,8 +140,10 @@ func (h *Handler) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	if _, err := identity.NewTeller(h.telling()); err != nil {
 		return d.WrapErr(err)
 	}
-	if err := h.checkScheme(); err != nil {
-		return d.WrapErr(err)
+	for _, check := range []func() error{h.checkScheme, h.checkResource} {
+		if err := check(); err != nil {
+			return d.WrapErr(err)
+		}
 	}
 	if err := h.PhantomToken.check(h.PassToken); err != nil {
 		return d.WrapErr(err)
@@ -200,6 +218,20 @@ func (h *Handler) parseOption(d *caddyfile.Dispenser) error {
 		return nil
 	case "require":
 		return h.parseRequire(d)
+	case "acr":
+		return parseList(d, &h.ACR, bearer.CheckScope)
+	case "max_age":
+		if err := parsePositive(d, &h.MaxAge); err != nil {
+			return err
+		}
+		return wrap(d, policy.Authentication{MaxAge: time.Duration(h.MaxAge)}.Check())
+	case "resource":
+		if err := parseText(d, &h.Resource); err != nil {
+			return err
+		}
+		return wrap(d, h.checkResource())
+	case "resource_metadata":
+		return h.parseResourceMetadata(d)
 	case "fresh":
 		h.Fresh = new(caddy.Duration)
 		return parseDuration(d, h.Fresh)
@@ -302,6 +334,28 @@ func (h *Handler) parseTokenFrom(d *caddyfile.Dispenser) error {
 	}
 	if place.Shows() {
 		warnOfShownToken(d, place)
+	}
+	return nil
+}
+
+func (h *Handler) parseResourceMetadata(d *caddyfile.Dispenser) error {
+	if d.NextArg() {
+		return d.ArgErr()
+	}
+	h.ResourceMetadata = make(map[string][]string)
+	seen := make(once)
+	for nesting := d.Nesting(); d.NextBlock(nesting); {
+		if err := seen.check(d); err != nil {
+			return err
+		}
+		member, values := d.Val(), d.RemainingArgs()
+		if err := resource.CheckMember(member, values); err != nil {
+			return d.Errf("resource_metadata: %v", err)
+		}
+		h.ResourceMetadata[member] = values
+	}
+	if len(seen) == 0 {
+		return d.Err("'resource_metadata' needs a block of members and their values")
 	}
 	return nil
 }

@@ -89,8 +89,7 @@ func TestANamedRouteLosesNoDirective(t *testing.T) {
 func TestWhatALaterBuildHasIsRefusedByName(t *testing.T) {
 	const global = "{\n\tintrospect {\n\t\tendpoint https://as.example.com/i\n\t\tclient gw {env.SECRET}\n\t}\n}\n"
 	for _, option := range []string{
-		"acr x", "max_age 1m", "resource https://x",
-		"resource_metadata {\n\t\t\tx y\n\t\t}", "end_at_expiry off",
+		"end_at_expiry off",
 	} {
 		_, err := adapt(t, global+":80 {\n\tintrospect {\n\t\t"+option+"\n\t}\n}\n")
 		name, _, _ := strings.Cut(option, " ")
@@ -116,6 +115,7 @@ func FuzzCaddyfile(f *testing.F) {
 		"introspect { embedded }",
 		"introspect scope",
 		"introspect {\n\tcache off {\n\t}\n}",
+		"introspect {\n\tacr gold phr\n\tmax_age 5m\n\tresource https://api.example.com/a\n\tresource_metadata {\n\t\tresource_name#de x\n\t\tscopes_supported a b\n\t}\n}",
 		"introspect a b scope c {\n\ttry_each\n}",
 		"introspect {\n\tembedded\n\ttoken_prefix a b\n\tunknown_tokens 20 1m\n}",
 		"introspect {$X} {",

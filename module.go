@@ -72,6 +72,18 @@ type Handler struct {
 	Require []string `json:"require,omitempty"`
 	// The audiences of which the `aud` of a token must contain one. A token without audience is refused then.
 	Audience []string `json:"audience,omitempty"`
+	// The ways to sign in of which the `acr` of a token has to name one (RFC 9470). Otherwise the request is refused with 401,
+	// and the client is told to have the user sign in so.
+	ACR []string `json:"acr,omitempty"`
+	// How long ago the user may have signed in, by the `auth_time` of a token (RFC 9470), in whole seconds. Otherwise the
+	// request is refused with 401, and the client is told to have the user sign in again.
+	MaxAge caddy.Duration `json:"max_age,omitempty"`
+	// The identifier of the protected resource that the route is a part of (RFC 9728): https, or http on loopback. The `aud`
+	// of a token must contain it, to the letter; its metadata are published at its well-known URL; and challenges name that
+	// URL.
+	Resource string `json:"resource,omitempty"`
+	// Further members of the metadata of the resource. A member with several values is an array.
+	ResourceMetadata map[string][]string `json:"resource_metadata,omitempty"`
 	// The oldest answer that is good enough: an older one that is remembered is asked for again, and none is used that
 	// could not be confirmed in time. 0 asks on every request.
 	Fresh *caddy.Duration `json:"fresh,omitempty"`
@@ -123,6 +135,8 @@ type Handler struct {
 	teller   *identity.Teller
 	// phantom is the header that gets the signed answer, or empty.
 	phantom string
+	// metadataURL is where the metadata of the resource are, if there is one.
+	metadataURL string
 }
 
 const defaultRealm = "portcullis"
@@ -149,8 +163,11 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 		ScopeMatch: h.ScopeMatch,
 		Claims:     h.Claim,
 		Audience:   h.Audience,
+		Resource:   h.Resource,
 		DPoP:       h.DPoP,
 		MTLS:       h.MTLS,
+
+		Authentication: policy.Authentication{ACR: h.ACR, MaxAge: time.Duration(h.MaxAge)},
 	}
 	for _, expression := range h.Require {
 		requirement, err := policy.NewRequirement(expression)
@@ -167,6 +184,11 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 			return fmt.Errorf("scope %q: %w", scope, err)
 		}
 	}
+	for _, acr := range h.ACR {
+		if err := bearer.CheckScope(acr); err != nil {
+			return fmt.Errorf("acr %q: %w", acr, err)
+		}
+	}
 	if h.places = h.TokenFrom; len(h.places) == 0 {
 		h.places = bearer.DefaultPlaces()
 	}
@@ -174,6 +196,9 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 		return fmt.Errorf("token_from: %w", err)
 	}
 	if err := h.checkScheme(); err != nil {
+		return err
+	}
+	if err := h.publishResource(authorities); err != nil {
 		return err
 	}
 	if h.Realm == "" {
@@ -232,6 +257,9 @@ func (h *Handler) findAuthority() (*authority.Authority, error) {
 // ServeHTTP is the walk of a request: stripped, its token taken, an authority asked, the answer judged, the backend
 // told who came.
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
+	if serveMetadata(w, r, h.app.Resources()) {
+		return nil
+	}
 	visit := visitOf(r)
 	h.app.Protected().Strip(r, visit.told)
 

@@ -27,6 +27,7 @@ const (
 	outcomeNoToken           outcome = "no_token"
 	outcomeInvalidRequest    outcome = "invalid_request"
 	outcomeInvalidToken      outcome = "invalid_token"
+	outcomeStepUp            outcome = "step_up"
 	outcomeInsufficientScope outcome = "insufficient_scope"
 	outcomeForbidden         outcome = "forbidden"
 	outcomeLimited           outcome = "limited"
@@ -38,7 +39,7 @@ const (
 // countedOutcomes are those that the metrics know: all but that of a client who hangs up, which says nothing of tokens.
 var countedOutcomes = []outcome{
 	outcomeAllowed, outcomeAnonymous, outcomePreflight, outcomeNoToken, outcomeInvalidRequest, outcomeInvalidToken,
-	outcomeInsufficientScope, outcomeForbidden, outcomeLimited, outcomeUnavailable, outcomeMisconfigured,
+	outcomeStepUp, outcomeInsufficientScope, outcomeForbidden, outcomeLimited, outcomeUnavailable, outcomeMisconfigured,
 }
 
 // wouldBe is the prefix of an outcome that is only observed.
@@ -96,6 +97,12 @@ func verdictRefusal(verdict policy.Verdict) refusal {
 		return refusal{
 			status: http.StatusForbidden, outcome: outcomeInsufficientScope, reason: verdict.Reason,
 			challenge: true, code: bearer.CodeInsufficientScope, scope: true,
+		}
+	case policy.StepUp:
+		// With the scopes, so that whoever lacks both has to come back once (RFC 9470 section 3).
+		return refusal{
+			status: http.StatusUnauthorized, outcome: outcomeStepUp, reason: verdict.Reason,
+			challenge: true, code: bearer.CodeInsufficientUserAuthentication, scope: true,
 		}
 	case policy.Forbidden:
 		return refusal{status: http.StatusForbidden, outcome: outcomeForbidden, reason: verdict.Reason}
@@ -177,6 +184,12 @@ func (h *Handler) challenge(header http.Header, v *visit, refused refusal) {
 		}
 		if refused.scope {
 			challenge.Scope = h.rules.Demanded()
+		}
+		if challenge.Error == bearer.CodeInsufficientUserAuthentication {
+			challenge.ACRValues, challenge.MaxAge = h.ACR, h.maxAge()
+		}
+		if refused.status == http.StatusUnauthorized || refused.status == http.StatusForbidden {
+			challenge.ResourceMetadata = h.metadataURL
 		}
 		if scheme == bearer.SchemeDPoP {
 			challenge.Algorithms = proofAlgorithms

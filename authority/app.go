@@ -20,6 +20,7 @@ import (
 
 	"github.com/portcullis-gateway/portcullis/dpop"
 	"github.com/portcullis-gateway/portcullis/identity"
+	"github.com/portcullis-gateway/portcullis/resource"
 )
 
 func init() {
@@ -43,6 +44,7 @@ type App struct {
 	own       map[string]*Authority // by their configuration
 	release   []func()
 	targets   []string
+	resources atomic.Pointer[resource.Directory]
 	protected atomic.Pointer[identity.Protected]
 }
 

@@ -58,6 +58,8 @@ type EmbeddedServer interface {
 	Shared() bool
 	// OnRevocation calls notify for every token that stops being active, before whoever revoked it is told so.
 	OnRevocation(notify func(introspect.Digest)) (cancel func())
+	// IssuerIdentifier is the issuer that clients find its metadata by.
+	IssuerIdentifier() string
 }
 
 // These outlive a reload. Requests of an old configuration go on using them after it has let go; none has anything to

@@ -18,6 +18,9 @@ const (
 	CodeUseDPoPNonce     = "use_dpop_nonce"
 )
 
+// CodeInsufficientUserAuthentication is the error code of RFC 9470 section 3.
+const CodeInsufficientUserAuthentication = "insufficient_user_authentication"
+
 // Challenge is what a refusal says in WWW-Authenticate (RFC 6750 section 3, RFC 9110 section 11.6.1). Empty fields are
 // left out; a challenge needs at least a realm, for a scheme must not stand alone.
 type Challenge struct {
@@ -28,6 +31,12 @@ type Challenge struct {
 	Error string
 	// Scope is what the resource demands, not what the token has. The scopes must be scope-tokens (CheckScope).
 	Scope []string
+	// ACRValues and MaxAge, in seconds, are what the user's authentication has to meet (RFC 9470 section 3). The values must
+	// be such as scope-tokens are (CheckScope).
+	ACRValues []string
+	MaxAge    string
+	// ResourceMetadata is the URL of the document that describes the resource (RFC 9728 section 5.1).
+	ResourceMetadata string
 	// Algorithms are those that proofs of possession may be signed with (algs, RFC 9449 section 7.1).
 	Algorithms []string
 }
@@ -41,6 +50,9 @@ func (c Challenge) String() string {
 		{"realm", c.Realm},
 		{"error", c.Error},
 		{"scope", strings.Join(c.Scope, " ")},
+		{"acr_values", strings.Join(c.ACRValues, " ")},
+		{"max_age", c.MaxAge},
+		{"resource_metadata", c.ResourceMetadata},
 		{"algs", strings.Join(c.Algorithms, " ")},
 	} {
 		if parameter.value == "" {

@@ -33,6 +33,19 @@ func TestChallengeString(t *testing.T) {
 			`Bearer realm="portcullis", error="invalid_token"`,
 		},
 		{
+			"I06 I08 insufficient_user_authentication, and all that would do",
+			bearer.Challenge{
+				Scheme: bearer.SchemeBearer, Realm: "portcullis", Error: bearer.CodeInsufficientUserAuthentication,
+				Scope: []string{"a"}, ACRValues: []string{"gold", "silver"}, MaxAge: "0",
+			},
+			`Bearer realm="portcullis", error="insufficient_user_authentication", scope="a", acr_values="gold silver", max_age="0"`,
+		},
+		{
+			"F13 resource_metadata",
+			bearer.Challenge{Scheme: bearer.SchemeDPoP, Realm: "portcullis", ResourceMetadata: "https://h/.well-known/x", Algorithms: []string{"ES256"}},
+			`DPoP realm="portcullis", resource_metadata="https://h/.well-known/x", algs="ES256"`,
+		},
+		{
 			"B04 invalid_request",
 			bearer.Challenge{Scheme: bearer.SchemeBearer, Realm: "portcullis", Error: bearer.CodeInvalidRequest},
 			`Bearer realm="portcullis", error="invalid_request"`,

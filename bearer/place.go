@@ -273,3 +273,21 @@ func without(list, separator string, matches func(string) bool) string {
 	parts := slices.DeleteFunc(strings.Split(list, separator), matches)
 	return strings.Join(parts, separator)
 }
+
+func isBearer(scheme string) bool { return strings.EqualFold(scheme, SchemeBearer) }
+
+// Methods are those of RFC 6750 by which the places take a token, by the names of RFC 9728 section 2.
+func (p Places) Methods() []string {
+	var methods []string
+	for _, place := range p {
+		switch {
+		case place.In == InHeader && place.header() == authorization && slices.ContainsFunc(place.schemes(), isBearer):
+			methods = append(methods, "header")
+		case place.In == InQuery && place.Name == "access_token":
+			methods = append(methods, "query")
+		case place.In == InForm && place.Name == "access_token":
+			methods = append(methods, "body")
+		}
+	}
+	return methods
+}

@@ -313,3 +313,19 @@ func FuzzPairs(f *testing.F) {
 		require.EqualValues(t, len(rest), r.ContentLength)
 	})
 }
+
+func TestF09Methods(t *testing.T) {
+	for _, tc := range []struct {
+		name   string
+		places bearer.Places
+		want   []string
+	}{
+		{"by default", bearer.DefaultPlaces(), []string{"header"}},
+		{"all", bearer.Places{{In: bearer.InForm, Name: "access_token"}, {In: bearer.InQuery, Name: "access_token"}, {In: bearer.InHeader, Name: "authorization"}}, []string{"body", "query", "header"}},
+		{"other names", bearer.Places{{In: bearer.InForm, Name: "t"}, {In: bearer.InQuery, Name: "t"}, {In: bearer.InHeader, Name: "X-Token"}}, nil},
+		{"another scheme", bearer.Places{{In: bearer.InHeader, Scheme: "Token"}}, nil},
+		{"a cookie", bearer.Places{{In: bearer.InCookie, Name: "access_token"}}, nil},
+	} {
+		t.Run(tc.name, func(t *testing.T) { assert.Equal(t, tc.want, tc.places.Methods()) })
+	}
+}

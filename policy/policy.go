@@ -50,6 +50,10 @@ type Rules struct {
 	Issuer string
 	// Audience: aud has to contain one of them, if there are any. An answer without aud is refused.
 	Audience []string
+	// Resource: aud has to contain it as well, if it is not empty.
+	Resource string
+	// Authentication is what is demanded of how the user has signed in.
+	Authentication Authentication
 	// DPoP is what is demanded of proofs of possession of a key.
 	DPoP DPoP
 	// MTLS is what is demanded of client certificates.
@@ -67,6 +71,9 @@ func (r *Rules) Check() error {
 		if claim.Path == "" {
 			return errors.New("claim: the path is empty")
 		}
+	}
+	if err := r.Authentication.Check(); err != nil {
+		return err
 	}
 	if err := r.DPoP.Check(); err != nil {
 		return err
@@ -96,13 +103,16 @@ type Presented struct {
 }
 
 // Judge decides about an answer at the given instant. Where several rules are broken the verdict names the first in
-// this order: the token, its binding, its scopes, its claims.
+// this order: the token, its binding, how its user has signed in, its scopes, its claims.
 func (r *Rules) Judge(answer *introspect.Answer, now time.Time, presented Presented) Verdict {
 	if reason := r.flaw(answer, now); reason != "" {
 		return Verdict{InvalidToken, reason}
 	}
 	if verdict := r.judgeBinding(answer, presented); verdict.Outcome != "" {
 		return verdict
+	}
+	if reason := r.Authentication.lacks(answer, now, r.Leeway); reason != "" {
+		return Verdict{StepUp, reason}
 	}
 	if verdict := r.Demand(answer); verdict.Outcome != Allowed {
 		return verdict
@@ -132,6 +142,8 @@ func (r *Rules) flaw(answer *introspect.Answer, now time.Time) string {
 		return "the token is not an access token"
 	case len(r.Audience) > 0 && !slices.ContainsFunc(r.Audience, answer.HasAudience):
 		return "the token is for another audience"
+	case r.Resource != "" && !answer.HasAudience(r.Resource):
+		return "the token is for another resource"
 	}
 	return ""
 }

@@ -410,6 +410,9 @@ func (a *App) Confirm(next introspect.Introspector) introspect.Introspector {
 // Identity names the issuer and the place of its state.
 func (a *App) Identity() string { return a.server.Issuer() + " " + a.place }
 
+// IssuerIdentifier is the issuer.
+func (a *App) IssuerIdentifier() string { return a.server.Issuer() }
+
 // Shared says whether other processes use the same state.
 func (a *App) Shared() bool { return a.shared }
 

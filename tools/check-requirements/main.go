@@ -38,7 +38,7 @@ type list struct {
 }
 
 var lists = []list{
-	{file: "docs/requirements.md", without: "authserver", enforced: "ABCDEGH"},
+	{file: "docs/requirements.md", without: "authserver", enforced: "ABCDEFGHIL"},
 }
 
 func main() {
