@@ -187,7 +187,7 @@ func (s *Server) changeConfigured(ctx context.Context, client *Client, edit func
 		return status, err
 	}
 	before := ClientChange{ClientDocument: status.ClientDocument}
-	after := before
+	after := ClientChange{ClientDocument: status.clone()}
 	if err := edit(&after); err != nil {
 		return status, err
 	}
@@ -324,15 +324,26 @@ func clientStatus(record store.Record) (status ClientStatus, err error) {
 
 // statusOf is the status of a client of the configuration, but for whether it is disabled.
 func (s *Server) statusOf(client *Client) ClientStatus {
-	status := ClientStatus{Origin: FromConfiguration, ClientDocument: ClientDocument{
+	document := ClientDocument{
 		ID: client.ID, Name: client.Name, Auth: client.Auth, Grants: client.Grants, RedirectURIs: client.RedirectURIs,
 		Scopes: client.Scopes, DefaultScopes: client.DefaultScopes, Audiences: client.Audiences,
 		Introspect: client.MayIntrospect, Trusted: client.Trusted,
-	}}
+	}
+	status := ClientStatus{Origin: FromConfiguration, ClientDocument: document.clone()}
 	if client.Keys != nil {
 		status.JWKSURI = client.Keys.place()
 	}
 	return status
+}
+
+// clone shares no memory with what it is a copy of, into which whoever decodes JSON would write.
+func (d *ClientDocument) clone() ClientDocument {
+	other := *d
+	for _, list := range []*[]string{&other.Grants, &other.RedirectURIs, &other.Scopes, &other.DefaultScopes, &other.Audiences} {
+		*list = slices.Clone(*list)
+	}
+	other.JWKS = slices.Clone(d.JWKS)
+	return other
 }
 
 func equalJSON(a, b any) (bool, error) {

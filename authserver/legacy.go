@@ -1,11 +1,14 @@
 package authserver
 
 import (
+	"context"
 	"crypto/rand"
 	"errors"
 	"fmt"
 	"log/slog"
 	"net/http"
+
+	"github.com/portcullis-gateway/portcullis/introspect"
 )
 
 // setLegacy demands that no client has a grant that the operator has not allowed by name.
@@ -86,6 +89,9 @@ func (s *Server) issueImplicitly(w http.ResponseWriter, r *http.Request, a *auth
 	members, err := s.issue(r.Context(), request, g, s.issueAccess(request, g, scope))
 	if err != nil {
 		return err
+	}
+	if err := s.noteIssued(r.Context(), current, scope, g.family, introspect.Digest{}, s.now().Add(s.accessTokenTTL)); err != nil {
+		return errors.Join(err, s.store.RevokeFamily(context.WithoutCancel(r.Context()), g.family))
 	}
 	switch err := s.checkConsent(r.Context(), a.consent, g.family); {
 	case errors.Is(err, errInvalidGrant):

@@ -169,6 +169,16 @@ func TestTheImplicitGrant(t *testing.T) {
 	assert.Equal(t, "unsupported_grant_type", members["error"], "it is none of the token endpoint's")
 }
 
+func TestF09AnImplicitTokenEndsWithTheSession(t *testing.T) {
+	f := newLegacyServer(t)
+	b := f.browser()
+	token := b.submit(t, b.consentPage(t, "client_id", "spa", "redirect_uri", oldCallback, "response_type", "token"), "decision", "allow").
+		fragment(t).Get("access_token")
+	require.True(t, f.active(t, token))
+	b.submit(t, b.open(t, logoutURL()))
+	assert.False(t, f.active(t, token))
+}
+
 // fragmentError is the error in the fragment of a redirect.
 func (p page) fragmentError(t *testing.T) string {
 	t.Helper()

@@ -6,6 +6,7 @@ import (
 	"html/template"
 	"net/http"
 	"net/url"
+	"time"
 
 	"github.com/portcullis-gateway/portcullis/authserver/store"
 	"github.com/portcullis-gateway/portcullis/introspect"
@@ -166,9 +167,17 @@ func (s *Server) putCode(ctx context.Context, current *session, scope []string, 
 	if err := s.store.PutCode(ctx, code); err != nil {
 		return err
 	}
+	return s.noteIssued(ctx, current, scope, code.Family, code.Digest, code.KeepUntil)
+}
+
+// noteIssued writes down what has come of a session: a family of tokens, and the code that they are exchanged for if there
+// is one. It refuses if the session is over.
+func (s *Server) noteIssued(
+	ctx context.Context, current *session, scope []string, family string, code introspect.Digest, until time.Time,
+) error {
 	if !outlivesSession(scope) {
 		if err := s.store.PutRecord(ctx, store.Record{
-			Kind: issuedRecord, Name: code.Family, Owner: current.id, ExpiresAt: code.KeepUntil, Value: code.Digest[:],
+			Kind: issuedRecord, Name: family, Owner: current.id, ExpiresAt: until, Value: code[:],
 		}); err != nil {
 			return err
 		}

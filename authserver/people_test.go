@@ -286,6 +286,28 @@ func TestG03ANameIsAUsersOrAClients(t *testing.T) {
 	})
 }
 
+// encoding/json decodes a list into the memory of the one that is there.
+func TestAttackAChangeThatIsRefusedChangesTheConfiguration(t *testing.T) {
+	f := newPeople(t)
+	_, err := f.ChangeClient(t.Context(), "web", func(c *authserver.ClientChange) error {
+		return json.Unmarshal([]byte(`{"redirect_uris":["https://evil.example/cb"],"scopes":["root"],"grants":["implicit"]}`), c)
+	})
+	require.ErrorIs(t, err, authserver.ErrConflict)
+	_, err = f.ChangeUser(t.Context(), "alice", func(c *authserver.UserChange) error {
+		return json.Unmarshal([]byte(`{"scopes":["root"],"claim":{"groups":["roots"]}}`), c)
+	})
+	require.ErrorIs(t, err, authserver.ErrConflict)
+	web, err := f.ClientByID(t.Context(), "web")
+	require.NoError(t, err)
+	assert.NotContains(t, web.RedirectURIs, "https://evil.example/cb")
+	assert.NotContains(t, web.Scopes, "root")
+	assert.NotContains(t, web.Grants, "implicit")
+	alice, err := f.UserByName(t.Context(), "alice")
+	require.NoError(t, err)
+	assert.NotContains(t, alice.Scopes, "root")
+	assert.NotContains(t, alice.Claim["groups"], "roots")
+}
+
 func TestChangingClients(t *testing.T) {
 	f := newPeople(t)
 	edit := func(id string, edit func(*authserver.ClientChange)) (authserver.ClientStatus, error) {

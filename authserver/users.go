@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"slices"
 	"time"
 
 	"github.com/portcullis-gateway/portcullis/authserver/store"
@@ -168,8 +169,7 @@ func (s *Server) changeConfiguredUser(ctx context.Context, name string, edit fun
 		return status, err
 	}
 	before := UserChange{UserDocument: status.UserDocument}
-	after := before
-	after.Claim = maps.Clone(before.Claim)
+	after := UserChange{UserDocument: status.clone()}
 	if err := edit(&after); err != nil {
 		return status, err
 	}
@@ -260,5 +260,16 @@ func userStatus(record store.Record) (status UserStatus, err error) {
 
 // statusOfUser is the status of a user of the configuration, but for whether he is disabled.
 func statusOfUser(user *User) UserStatus {
-	return UserStatus{Origin: FromConfiguration, UserDocument: UserDocument{Name: user.Name, Claim: user.Claims, Scopes: user.Scopes}}
+	document := UserDocument{Name: user.Name, Claim: user.Claims, Scopes: user.Scopes}
+	return UserStatus{Origin: FromConfiguration, UserDocument: document.clone()}
+}
+
+// clone shares no memory with what it is a copy of, into which whoever decodes JSON would write.
+func (d *UserDocument) clone() UserDocument {
+	other := *d
+	other.Claim, other.Scopes = maps.Clone(d.Claim), slices.Clone(d.Scopes)
+	for name, values := range other.Claim {
+		other.Claim[name] = slices.Clone(values)
+	}
+	return other
 }

@@ -83,11 +83,23 @@ func (s *Store) Tokens(
 const revokeStep = 250
 
 // RevokeAll implements store.Store. Many tokens take several transactions; when one of them fails what the ones before
-// it revoked stays revoked. Subscribers are not told again of tokens that were revoked before.
+// it revoked stays revoked. A token that is rotated between two of them may leave a successor where they have been
+// already, so it ends when there was nothing to revoke. Subscribers are not told again of tokens that were revoked before.
 func (s *Store) RevokeAll(ctx context.Context, holder store.Holder) error {
+	for {
+		revoked, err := s.revokeOnce(ctx, holder)
+		if err != nil || revoked == 0 {
+			return err
+		}
+	}
+}
+
+// revokeOnce goes through the tokens of a holder once, and says how many it has revoked.
+func (s *Store) revokeOnce(ctx context.Context, holder store.Holder) (revoked int, err error) {
 	var after introspect.Digest
 	for {
 		var step []store.Token
+		stepRevoked := 0
 		if err := s.write(ctx, "revoking the tokens of a holder", func(c *changes) (err error) {
 			if step, err = tokensOf(c.tx, holder, after, revokeStep); err != nil {
 				return err
@@ -96,12 +108,15 @@ func (s *Store) RevokeAll(ctx context.Context, holder store.Holder) error {
 			for i, token := range step {
 				digests[i] = token.Digest
 			}
-			return revoke(c, digests)
-		}); err != nil {
+			err = revoke(c, digests)
+			stepRevoked = len(c.revoked)
 			return err
+		}); err != nil {
+			return revoked, err
 		}
+		revoked += stepRevoked
 		if len(step) < revokeStep {
-			return nil
+			return revoked, nil
 		}
 		after = step[len(step)-1].Digest
 	}

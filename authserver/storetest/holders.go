@@ -1,8 +1,10 @@
 package storetest
 
 import (
+	"context"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -85,6 +87,42 @@ var holderCases = []testCase{
 				require.NoError(t, s.RevokeAll(t.Context(), store.Holder{Subject: "alice"}))
 				require.False(t, active(t, s, next.Digest))
 			}
+		}
+	}},
+	{"attack: a thief goes on refreshing while all is revoked", func(t *testing.T, s store.Store) {
+		const many, chains = 600, 4
+		tokens := make([]store.Token, many)
+		for i := range tokens {
+			tokens[i] = held(named("other token %d", i), "alice", "wiki")
+		}
+		issue(t, s, tokens...)
+		last := make([]introspect.Digest, chains)
+		start, running := make(chan struct{}), new(sync.WaitGroup)
+		var over atomic.Bool
+		for chain := range chains {
+			token := held(named("chain %d", chain), "alice", "wiki")
+			token.Kind = store.Refresh
+			issue(t, s, token)
+			last[chain] = token.Digest
+			running.Go(func() {
+				<-start
+				for i := 0; !over.Load(); i++ {
+					next := token
+					next.Digest = introspect.DigestOf(named("chain %d, token %d", chain, i))
+					if err := s.Rotate(context.Background(), token.Digest, next); err != nil {
+						return
+					}
+					token = next
+					last[chain] = token.Digest
+				}
+			})
+		}
+		close(start)
+		require.NoError(t, s.RevokeAll(t.Context(), store.Holder{Subject: "alice"}))
+		over.Store(true)
+		running.Wait()
+		for _, digest := range last {
+			require.False(t, active(t, s, digest))
 		}
 	}},
 	{"the sessions of a user are listed, page by page, until they end", func(t *testing.T, s store.Store) {
