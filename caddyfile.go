@@ -62,8 +62,8 @@ func registerDirective(name string, parse httpcaddyfile.UnmarshalHandlerFunc) {
 
 // notInThisBuild are the subdirectives of `introspect` that a later build has, in a site block or a global option.
 var notInThisBuild = map[string]bool{
-	"end_at_expiry": true, "events": true,
-	"redis": true,
+	"events": true,
+	"redis":  true,
 }
 
 // unrecognized is the error for a subdirective that a block does not have.
@@ -104,6 +104,7 @@ func unrecognized(d *caddyfile.Dispenser, later map[string]bool) error {
 //		phantom_token [<Header>]
 //		realm       <text>
 //		try_each
+//		end_at_expiry streams|all|off
 //		<options of an authority>
 //	}
 func parseIntrospect(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error) {
@@ -294,6 +295,13 @@ func (h *Handler) parseOption(d *caddyfile.Dispenser) error {
 			return d.Errf("bad realm value '%s': %v", h.Realm, err)
 		}
 		return nil
+	case "end_at_expiry":
+		var which string
+		if err := parseText(d, &which); err != nil {
+			return err
+		}
+		h.EndAtExpiry = EndAtExpiry(which)
+		return wrap(d, h.EndAtExpiry.Check())
 	}
 	if !isAuthorityOption(d.Val()) {
 		return unrecognized(d, notInThisBuild)

@@ -69,32 +69,6 @@ func TestAdapt(t *testing.T) {
 
 // Caddy keeps one handler of a named route whose directives it could merge. It must not be able to.
 func TestANamedRouteLosesNoDirective(t *testing.T) {
-	const global = "{\n\tintrospect {\n\t\tendpoint https://as.example.com/i\n\t\tclient gw {env.SECRET}\n\t}\n}\n"
-	for _, directives := range [][]string{
-		{"header X y", "introspect scope a"},
-		{"introspect scope a", "introspect scope b"},
-		{"introspect scope a", "reverse_proxy localhost:3000"},
-		{"introspect scope a"},
-	} {
-		got, err := adapt(t, global+"&(guard) {\n\t"+strings.Join(directives, "\n\t")+"\n}\n:80 {\n\tinvoke guard\n}\n")
-		require.NoError(t, err)
-		for _, directive := range directives {
-			name, _, _ := strings.Cut(strings.Replace(directive, "header", "headers", 1), " ")
-			assert.Equal(t, strings.Count(strings.Join(directives, "\n"), directive[:5]), strings.Count(got, `"handler": "`+name+`"`), "%v: %s", directives, got)
-		}
-	}
-}
-
-// What a contract promises for a later build must be refused by name, so that nobody takes it for enforced.
-func TestWhatALaterBuildHasIsRefusedByName(t *testing.T) {
-	const global = "{\n\tintrospect {\n\t\tendpoint https://as.example.com/i\n\t\tclient gw {env.SECRET}\n\t}\n}\n"
-	for _, option := range []string{
-		"end_at_expiry off",
-	} {
-		_, err := adapt(t, global+":80 {\n\tintrospect {\n\t\t"+option+"\n\t}\n}\n")
-		name, _, _ := strings.Cut(option, " ")
-		assert.ErrorContains(t, err, "'"+name+"' is not in this build", option)
-	}
 	for _, option := range []string{
 		"events {\n\t\t\tissuer x\n\t\t}",
 	} {

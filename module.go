@@ -125,6 +125,10 @@ type Handler struct {
 	// The realm of the challenges. Default: `portcullis`.
 	Realm string `json:"realm,omitempty"`
 
+	// Which responses end with their token, which is when it expires and within a second when it is found revoked:
+	// `streams` (upgraded connections, tunnels and event streams), `all` (every response), or `off`. Default: `streams`.
+	EndAtExpiry EndAtExpiry `json:"end_at_expiry,omitempty"`
+
 	app      *authority.App
 	route    *authority.Route // nil where there is one authority
 	parties  []*party
@@ -207,6 +211,10 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 	if err := bearer.CheckRealm(h.Realm); err != nil {
 		return fmt.Errorf("realm %q: %w", h.Realm, err)
 	}
+	if err := h.EndAtExpiry.Check(); err != nil {
+		return err
+	}
+	knowConnections(ctx)
 	if err := h.provisionPhantomToken(authorities); err != nil {
 		return err
 	}
@@ -276,13 +284,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 		return h.refuse(w, r, visit, *refused)
 	}
 	visit.outcome = outcome
-	if in := visit.credential.In; in == bearer.InQuery || in == bearer.InCookie {
-		w = newPrivateWriter(w)
-	}
-	if visit.possession.proof.Renew && h.DPoP == policy.DPoPNonce {
-		w = newNonceWriter(w, h.app.Proofs().Nonce())
-	}
-	return next.ServeHTTP(w, r)
+	return h.passOn(w, r, visit, next)
 }
 
 // decide tells how the visit ends, and why if the request is refused.

@@ -85,6 +85,7 @@ func TestJSONConfigurationsThatAreRefused(t *testing.T) {
 		"bad realm":                   {server, `{"realm":"\n"}`, "realm"},
 		"unknown preset":              {server, `{"identity":"everything"}`, "identity"},
 		"unknown demand on proofs":    {server, `{"dpop":"maybe"}`, "must be required or nonce"},
+		"unknown end":                 {server, `{"end_at_expiry":"maybe"}`, "must be streams, all or off"},
 		"unknown demand on certs":     {server, `{"mtls":"maybe"}`, "must be required"},
 		"proofs without their scheme": {server, `{"dpop":"required","token_from":[{"in":"cookie","name":"t"}]}`, "token_from header"},
 		"bad acr":                     {server, `{"acr":["a b"]}`, "acr"},

@@ -1,6 +1,7 @@
 package portcullis
 
 import (
+	"context"
 	"io"
 	"net/http"
 	"strings"
@@ -8,61 +9,105 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 )
 
-// lateWriter has the last word on the header of a response, whoever writes it.
+// lateWriter has the last word on the header of a response, whoever writes it, and sees which of them are streams.
 type lateWriter struct {
-	*caddyhttp.ResponseWriterWrapper
-	change func(http.Header)
-	done   bool
+	caddyhttp.ResponseWriterWrapper
+	visit *visit
+	// private keeps the response to a token from a query or cookie out of shared caches, which know nothing of either
+	// (RFC 6750 section 2.3).
+	private bool
+	// nonce is handed out with the response, which is not for caches then (RFC 9449 section 8.2). Empty: none.
+	nonce string
+	// connect says that the request asks for a tunnel.
+	connect bool
+	// cancel cancels the context of the request, or is nil.
+	cancel context.CancelFunc
+	// done says that the header is final, and hijacked that the connection has been handed over.
+	done, hijacked bool
 }
 
-func newLateWriter(w http.ResponseWriter, change func(http.Header)) http.ResponseWriter {
-	return &lateWriter{ResponseWriterWrapper: &caddyhttp.ResponseWriterWrapper{ResponseWriter: w}, change: change}
+// late returns the lateWriter through which the response to a request passes, and whether it is new, and has to be closed.
+func (v *visit) late(w http.ResponseWriter, r *http.Request) (late *lateWriter, isNew bool) {
+	for inner := w; v.writer.visit != nil; {
+		if late, ok := inner.(*lateWriter); ok && late.visit == v {
+			return late, false
+		}
+		wrapper, ok := inner.(interface{ Unwrap() http.ResponseWriter })
+		if !ok {
+			break
+		}
+		inner = wrapper.Unwrap()
+	}
+	if late = &v.writer; late.visit != nil {
+		late = new(lateWriter) // an error page, whose response does not pass through the first one
+	}
+	late.visit, late.ResponseWriter, late.connect = v, w, r.Method == http.MethodConnect
+	return late, true
 }
 
-// newPrivateWriter keeps the response to a token from a query or cookie out of shared caches, which know nothing of either
-// (RFC 6750 section 2.3).
-func newPrivateWriter(w http.ResponseWriter) http.ResponseWriter {
-	return newLateWriter(w, makePrivate)
-}
-
-// newNonceWriter hands out a nonce with the response, which is not for caches then (RFC 9449 section 8.2).
-func newNonceWriter(w http.ResponseWriter, nonce string) http.ResponseWriter {
-	return newLateWriter(w, func(header http.Header) {
-		header.Set("DPoP-Nonce", nonce)
-		header.Set("Cache-Control", "no-store")
-	})
+// close ends the watch over the response. A connection that was handed over is watched until it is closed.
+func (w *lateWriter) close() {
+	if w.cancel != nil {
+		w.cancel()
+	}
+	s := w.visit.stream
+	if s == nil || w.hijacked {
+		return
+	}
+	if s.close(); s.ended() == "" {
+		w.visit.stream = nil // an error page may follow
+	}
 }
 
 // WriteHeader is where the header is final. Informational responses come before.
 func (w *lateWriter) WriteHeader(status int) {
 	if status >= 200 || status == http.StatusSwitchingProtocols {
-		w.finish()
+		w.finish(status)
 	}
-	w.ResponseWriterWrapper.WriteHeader(status)
+	w.ResponseWriter.WriteHeader(status)
 }
 
 // Write writes the header first, if nobody has.
 func (w *lateWriter) Write(p []byte) (int, error) {
-	w.finish()
-	return w.ResponseWriterWrapper.Write(p)
+	w.finish(http.StatusOK)
+	return w.ResponseWriter.Write(p)
 }
 
 // ReadFrom writes the header first, if nobody has.
 func (w *lateWriter) ReadFrom(r io.Reader) (int64, error) {
-	w.finish()
+	w.finish(http.StatusOK)
 	return w.ResponseWriterWrapper.ReadFrom(r)
 }
 
 // FlushError writes the header first, if nobody has.
 func (w *lateWriter) FlushError() error {
-	w.finish()
+	w.finish(http.StatusOK)
 	return http.NewResponseController(w.ResponseWriter).Flush()
 }
 
-func (w *lateWriter) finish() {
-	if !w.done {
-		w.done = true
-		w.change(w.Header())
+// Flush is FlushError for those who cannot be told.
+func (w *lateWriter) Flush() { _ = w.FlushError() }
+
+func (w *lateWriter) finish(status int) {
+	if w.done {
+		return
+	}
+	w.done = true
+	header := w.Header()
+	if w.private {
+		makePrivate(header)
+	}
+	if w.nonce != "" {
+		header.Set("DPoP-Nonce", w.nonce)
+		header.Set("Cache-Control", "no-store")
+	}
+	if !isStream(status, header, w.connect) {
+		return
+	}
+	for _, given := range w.visit.answers {
+		if given.ends == EndStreams {
+			w.visit.follow(w, given)
+		}
 	}
 }
 
@@ -86,5 +131,6 @@ func makePrivate(header http.Header) {
 // Interface guards
 var (
 	_ http.ResponseWriter = (*lateWriter)(nil)
+	_ http.Flusher        = (*lateWriter)(nil)
 	_ io.ReaderFrom       = (*lateWriter)(nil)
 )

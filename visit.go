@@ -47,6 +47,11 @@ type visit struct {
 	// outcome is how the last directive has ended, and status what it would have answered if it had not only observed.
 	outcome outcome
 	status  int
+
+	// writer is what the response passes through, if it is needed, and stream is nil unless the response is one that ends
+	// with its tokens.
+	writer lateWriter
+	stream *stream
 	// code and description tell of a refusal: its error code, or its outcome where it has none, and its reason.
 	code, description string
 }
@@ -55,6 +60,8 @@ type visit struct {
 type given struct {
 	by     *authority.Authority
 	answer *introspect.Answer
+	// ends says which responses end with the token, if the answer has let the request pass.
+	ends EndAtExpiry
 }
 
 // last returns the last answer, or one without an answer.
@@ -146,7 +153,7 @@ func cleanOriginal(r *http.Request, places bearer.Places) {
 func (v *visit) ask(ctx context.Context, a *authority.Authority, credential bearer.Credential, since time.Time) (*introspect.Answer, error) {
 	for _, earlier := range v.answers {
 		if earlier.by == a && !earlier.answer.AskedAt.Before(since) && (since.IsZero() || earlier.answer.Source != introspect.Stale) {
-			v.answers = append(v.answers, earlier)
+			v.answers = append(v.answers, given{by: a, answer: earlier.answer})
 			return earlier.answer, nil
 		}
 	}
@@ -159,7 +166,7 @@ func (v *visit) ask(ctx context.Context, a *authority.Authority, credential bear
 	if err != nil {
 		return nil, err
 	}
-	v.answers = append(v.answers, given{a, answer})
+	v.answers = append(v.answers, given{by: a, answer: answer})
 	return answer, nil
 }
 
@@ -190,6 +197,9 @@ func (v *visit) MarshalLogObject(log zapcore.ObjectEncoder) error {
 	}
 	if v.status != 0 {
 		log.AddInt("introspect_status", v.status)
+	}
+	if why := v.stream.ended(); why != "" {
+		log.AddString("introspect_ended", string(why))
 	}
 	return nil
 }

@@ -39,6 +39,7 @@ type Authority struct {
 	guard    *introspect.Guard  // nil where it is embedded
 	breaks   bool               // whether the guard has a breaker
 	state    *cache.State       // nil where nothing is remembered
+	watch    *cache.Watch       // its tokens for which something is open
 	page     *page              // what is counted under its label
 }
 
@@ -74,6 +75,7 @@ var (
 	tries      = caddy.NewUsagePool()
 	memories   = caddy.NewUsagePool()
 	states     = caddy.NewUsagePool()
+	watches    = caddy.NewUsagePool()
 )
 
 // pooled is a value in a pool that needs no destruction.
@@ -137,8 +139,11 @@ func (a *App) build(name string, config *Config) (*Authority, error) {
 		a.logger.Warn("tokens and secrets may travel in the clear: insecure_http is set", "authority", authority.Label)
 	}
 	remembers := config.Cache == nil || !config.Cache.Off
+	if authority.watch, err = a.watch(identity, authority.Client); err != nil {
+		return nil, err
+	}
 	if remembers {
-		if authority.state, err = a.state(config.Cache, identity, authority.Client); err != nil {
+		if authority.state, err = a.state(config.Cache, identity, authority); err != nil {
 			return nil, err
 		}
 	}
@@ -153,15 +158,14 @@ func (a *App) build(name string, config *Config) (*Authority, error) {
 	authority.Introspector = source
 	if remembers {
 		authority.Introspector = &counted{cache.New(source, authority.state, config.life(embedded != nil && !embedded.Shared()), time.Now), authority.page}
-		if embedded != nil {
-			a.release = append(a.release, embedded.OnRevocation(func(token introspect.Digest) {
-				authority.state.Forget(cache.Selector{Token: token})
-			}))
-		}
 	}
 	if embedded != nil {
+		a.release = append(a.release, embedded.OnRevocation(func(token introspect.Digest) {
+			authority.forget(cache.Selector{Token: token})
+		}))
 		authority.Introspector = embedded.Confirm(authority.Introspector)
 	}
+	a.join(authority, config.Cache)
 	return authority, nil
 }
 
@@ -178,7 +182,8 @@ func (a *App) count(authority *Authority, identity string) (err error) {
 }
 
 // state returns what was remembered of an authority before this configuration, or an empty memory.
-func (a *App) state(config *Cache, identity, client string) (*cache.State, error) {
+func (a *App) state(config *Cache, identity string, authority *Authority) (*cache.State, error) {
+	client := authority.Client
 	size, owner := int64(cache.DefaultMemory), "shared"
 	if config != nil && config.Memory > 0 {
 		size, owner = config.Memory, digest(identity, client)
@@ -191,7 +196,9 @@ func (a *App) state(config *Cache, identity, client string) (*cache.State, error
 	a.release = append(a.release, release)
 	key := name + " " + digest(identity, client)
 	state, release, err := acquire(states, key, func() (*cache.State, error) {
-		return cache.NewState(memory, identity, client), nil
+		state := cache.NewState(memory, identity, client)
+		state.Tell(authority.watch)
+		return state, nil
 	})
 	if err != nil {
 		return nil, err

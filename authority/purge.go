@@ -28,9 +28,10 @@ func (a *App) Purge(label string, selector cache.Selector) (Purged, error) {
 		switch {
 		case label != "" && authority.Label != label:
 		case authority.state == nil:
+			authority.forget(selector)
 			purged.WithoutMemory = append(purged.WithoutMemory, authority.Label)
 		default:
-			authority.state.Forget(selector)
+			authority.forget(selector)
 			authority.state.Sweep()
 			purged.Authorities = append(purged.Authorities, authority.Label)
 		}

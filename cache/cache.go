@@ -31,6 +31,7 @@ type State struct {
 	dead    tombstones
 
 	pilots pilots
+	watch  *Watch
 }
 
 // flight is one call to the authority, for any number of requests.
@@ -60,7 +61,20 @@ func NewState(memory *Memory, authority, client string) *State {
 	sum := sha256.Sum256(prefix)
 	return &State{
 		memory: memory, prefix: [prefixSize]byte(sum[:]), usage: new(usage), flights: make(map[key]*flight), pilots: newPilots(),
+		watch: NewWatch(),
 	}
+}
+
+// Tell has a Watch hear of what is forgotten, and of what the authority calls inactive. It comes before anything else.
+func (s *State) Tell(watch *Watch) { s.watch = watch }
+
+// Remembered returns what is remembered of a token and not forgotten, or nil.
+func (s *State) Remembered(token introspect.Digest) *introspect.Answer {
+	e := s.memory.get(s.key(token))
+	if e == nil || s.dead.dead(e.epoch, e.answer) {
+		return nil
+	}
+	return e.answer
 }
 
 // prefixSize is how many bytes of a digest stand for an authority and a client: as many as fit into one block of SHA-256
@@ -275,6 +289,7 @@ func (c *Cache) fly(j job) {
 		<-c.checks
 	}
 	c.land(f, j.key)
+	c.state.watch.told(j.token, f.answer, f.err)
 	c.state.memory.welcome()
 }
 

@@ -74,8 +74,10 @@ func (t *tombstones) bury(m mark) {
 
 // Forget forgets the selected answers. When it returns, no request gets one of them from memory, and what the authority
 // was asked before is neither kept nor given to a request that comes later. Requests that were waiting for such an
-// answer still get it. It is safe for concurrent use.
+// answer still get it. What is open by the selected answers ends. It is safe for concurrent use.
 func (s *State) Forget(selector Selector) {
+	// At the end: whoever opens something from then on does not find the answer.
+	defer s.watch.Forget(selector)
 	s.mu.Lock()
 	defer s.memory.settle()
 	defer s.mu.Unlock()
