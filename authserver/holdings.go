@@ -155,28 +155,29 @@ func (s *Server) Sessions(ctx context.Context, user, cursor string, limit int) (
 	return list, next, nil
 }
 
-// EndSession ends a session.
+// EndSession ends a session, and what came of it.
 func (s *Server) EndSession(ctx context.Context, id string) error {
 	decoded, err := hex.DecodeString(id)
 	if err != nil || len(decoded) != len(introspect.Digest{}) {
 		return invalid("the id of a session is the one that the list of sessions shows, of %d hexadecimal digits", 2*len(introspect.Digest{}))
 	}
 	digest := introspect.Digest(decoded)
-	switch _, err := s.store.Session(ctx, digest); {
+	record, err := s.store.Session(ctx, digest)
+	switch {
 	case errors.Is(err, store.ErrNotFound):
 		return unknown("there is no session with this id")
 	case err != nil:
 		return err
 	}
-	return s.store.EndSession(ctx, digest)
+	return s.endStored(ctx, record)
 }
 
-// EndSessions ends all sessions of a user.
+// EndSessions ends all sessions of a user, and what came of them.
 func (s *Server) EndSessions(ctx context.Context, user string) error {
 	if user == "" || !isText(user) {
 		return invalid("whose sessions? Name a user")
 	}
-	return s.endSessions(ctx, user, func(store.Session) bool { return true })
+	return s.endSessions(ctx, user, func(record store.Session) error { return s.endStored(ctx, record) })
 }
 
 func parseCursor(text string) (digest introspect.Digest, err error) {

@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/portcullis-gateway/portcullis/authserver/store"
 	"github.com/portcullis-gateway/portcullis/introspect"
@@ -144,6 +145,12 @@ func (c confirmed) Introspect(ctx context.Context, token introspect.Token) (*int
 	case client == nil, user == nil && answer.Username() != "",
 		answer.Has("aud") && !slices.ContainsFunc(c.server.resources, answer.HasAudience):
 		return answer.Inactive(), nil
+	case user != nil && answer.Source != introspect.Miss && answer.AskedAt.Before(user.changedAt.Add(changeTakes)):
+		// It may say what was true of the user before.
+		return c.next.Introspect(ctx, token.AskedSince(c.server.now()))
 	}
 	return answer, nil
 }
+
+// changeTakes is how long after a change of a user somebody may still have read what he was before.
+const changeTakes = time.Second

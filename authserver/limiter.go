@@ -35,6 +35,22 @@ func newLimiter(allowed allowance, now func() time.Time) *limiter {
 	return &limiter{allowed: allowed, now: now, known: make(map[string]tally)}
 }
 
+// full says how long a network has to wait, if it has to.
+func (l *limiter) full(address string) (wait time.Duration) {
+	from := network.Of(address)
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.over(l.count(from, l.now()) + 1)
+}
+
+// over is how long to wait until there is room for so many.
+func (l *limiter) over(count float64) time.Duration {
+	if over := count - l.allowed.burst; over > 0 {
+		return time.Duration(math.Ceil(over * float64(l.allowed.every)))
+	}
+	return 0
+}
+
 // take counts one for the network of an address, or says how long to wait before the next one.
 func (l *limiter) take(address string) (wait time.Duration) {
 	from := network.Of(address)
@@ -42,8 +58,8 @@ func (l *limiter) take(address string) (wait time.Duration) {
 	defer l.mu.Unlock()
 	now := l.now()
 	count := l.count(from, now) + 1
-	if over := count - l.allowed.burst; over > 0 {
-		return time.Duration(math.Ceil(over * float64(l.allowed.every)))
+	if wait := l.over(count); wait > 0 {
+		return wait
 	}
 	if _, known := l.known[from]; !known && len(l.known) >= maxBuckets {
 		l.makeRoom(now)

@@ -127,13 +127,22 @@ func (s *Server) endAll(ctx context.Context, holder store.Holder) error {
 	if holder.Subject == "" {
 		return nil
 	}
-	return s.endSessions(ctx, holder.Subject, func(store.Session) bool { return true })
+	return s.endSessions(ctx, holder.Subject, func(record store.Session) error { return s.store.EndSession(ctx, record.Digest) })
 }
 
 const pageOfSessions = 250
 
-// endSessions ends those of a user's sessions that are to end.
-func (s *Server) endSessions(ctx context.Context, subject string, ends func(store.Session) bool) error {
+// endStored ends a session, and what came of it.
+func (s *Server) endStored(ctx context.Context, record store.Session) error {
+	var state sessionState
+	if json.Unmarshal(record.State, &state) != nil || state.ID == "" {
+		return s.store.EndSession(ctx, record.Digest)
+	}
+	return s.endSession(ctx, &session{digest: record.Digest, id: state.ID})
+}
+
+// endSessions calls end for each of a user's sessions.
+func (s *Server) endSessions(ctx context.Context, subject string, end func(store.Session) error) error {
 	var after introspect.Digest
 	for {
 		sessions, err := s.store.Sessions(ctx, subject, after, pageOfSessions)
@@ -141,10 +150,7 @@ func (s *Server) endSessions(ctx context.Context, subject string, ends func(stor
 			return err
 		}
 		for _, session := range sessions {
-			if !ends(session) {
-				continue
-			}
-			if err := s.store.EndSession(ctx, session.Digest); err != nil {
+			if err := end(session); err != nil {
 				return err
 			}
 		}

@@ -59,10 +59,13 @@ func inlineHash(content string) string {
 }
 
 func (s *Server) writePage(w http.ResponseWriter, status int, name string, data any) {
+	s.writePageUnder(w, s.pages.policy, status, name, data)
+}
+
+// writePageUnder writes a page under a content security policy, whatever the site has for its own pages.
+func (s *Server) writePageUnder(w http.ResponseWriter, policy string, status int, name string, data any) {
 	header := w.Header()
-	if header.Get("Content-Security-Policy") == "" {
-		header.Set("Content-Security-Policy", s.pages.policy)
-	}
+	header.Set("Content-Security-Policy", policy)
 	header.Set("X-Frame-Options", "DENY")
 	header.Set("X-Content-Type-Options", "nosniff")
 	// With no-referrer, browsers would send the forms with the origin null.
@@ -89,7 +92,7 @@ type formPostPage struct {
 // writeFormPost has the browser send an authorization response in the body of a POST request (OAuth 2.0 Form Post
 // Response Mode): at once, or where there are no scripts when the user says so.
 func (s *Server) writeFormPost(w http.ResponseWriter, redirectURI string, parameters []parameter) {
-	w.Header().Set("Content-Security-Policy", s.pages.policy+"; script-src '"+inlineHash(submitScript)+"'")
+	policy := s.pages.policy + "; script-src '" + inlineHash(submitScript) + "'"
 	action := template.URL(redirectURI) //nolint:gosec // it is registered for a client, and its scheme was judged
-	s.writePage(w, http.StatusOK, "form_post.html", formPostPage{action, parameters})
+	s.writePageUnder(w, policy, http.StatusOK, "form_post.html", formPostPage{action, parameters})
 }

@@ -57,7 +57,7 @@ func (s *Server) push(w http.ResponseWriter, r *http.Request) (requestURI string
 	if err != nil {
 		return "", err
 	}
-	if client.Auth == AuthNone {
+	if client.Auth == AuthNone || client.registered {
 		if wait := s.state.pushes.take(s.clientAddress(r)); wait > 0 {
 			return "", tooMany(wait)
 		}

@@ -23,6 +23,7 @@ import (
 
 	"github.com/portcullis-gateway/portcullis/authserver"
 	"github.com/portcullis-gateway/portcullis/authserver/store"
+	"github.com/portcullis-gateway/portcullis/cache"
 	"github.com/portcullis-gateway/portcullis/introspect"
 )
 
@@ -284,6 +285,75 @@ func TestG03ANameIsAUsersOrAClients(t *testing.T) {
 			assert.EqualValues(t, 1, won.Load())
 		}
 	})
+}
+
+func TestAttackARevokedSessionGoesOnInItsTokens(t *testing.T) {
+	f := newPeople(t)
+	h := f.hold(t, "carol", "carols "+password, "shop")
+	require.NoError(t, f.EndSessions(t.Context(), "carol"))
+	assert.False(t, h.signedIn(t))
+	assert.False(t, f.active(t, h.access))
+	for _, form := range []url.Values{refreshForm(h.refresh), exchange(h.code)} {
+		status, _ := f.as(t, "shop", form)
+		assert.Equal(t, 400, status)
+	}
+}
+
+func TestAttackAGroupThatWasTakenAwayIsRemembered(t *testing.T) {
+	f := newPeople(t)
+	change := func(claims map[string][]string) {
+		_, err := f.ChangeUser(t.Context(), "carol", func(c *authserver.UserChange) error { c.Claim = claims; return nil })
+		require.NoError(t, err)
+	}
+	change(map[string][]string{"groups": {"admins"}})
+	h := f.hold(t, "carol", "carols "+password, "shop")
+	memory, err := cache.NewMemory(1 << 20)
+	require.NoError(t, err)
+	life := cache.Life{DefaultTTL: time.Hour}
+	gateway := f.Confirm(cache.New(f.Server, cache.NewState(memory, "embedded", ""), life, f.now))
+	ask := func() any {
+		answer, err := gateway.Introspect(t.Context(), introspect.NewToken(h.access))
+		require.NoError(t, err)
+		groups, _ := answer.Claim("groups")
+		return groups
+	}
+	f.nanos.Add(int64(10 * time.Second))
+	require.Equal(t, "admins", ask())
+	f.nanos.Add(int64(10 * time.Second))
+	require.Equal(t, "admins", ask())
+	change(nil)
+	assert.Nil(t, ask())
+	f.nanos.Add(int64(10 * time.Second))
+	assert.Nil(t, ask())
+}
+
+func TestAttackAGroupThatWasTakenOutOfTheConfigurationIsRemembered(t *testing.T) {
+	f := newPeople(t)
+	state := authserver.NewState(f.store, authserver.StateConfig{Now: f.now})
+	load := func(claims map[string][]string) {
+		config := userConfig(t)
+		config.State, config.Users[0].Claims = state, claims
+		f.configure(t, config)
+	}
+	load(map[string][]string{"groups": {"admins"}})
+	h := f.hold(t, "alice", password, "web")
+	memory, err := cache.NewMemory(1 << 20)
+	require.NoError(t, err)
+	remembered := cache.NewState(memory, "embedded", "")
+	ask := func() any {
+		f.nanos.Add(int64(10 * time.Second))
+		gateway := f.Confirm(cache.New(f.Server, remembered, cache.Life{DefaultTTL: time.Hour}, f.now))
+		answer, err := gateway.Introspect(t.Context(), introspect.NewToken(h.access))
+		require.NoError(t, err)
+		groups, _ := answer.Claim("groups")
+		return groups
+	}
+	require.Equal(t, "admins", ask())
+	load(map[string][]string{"groups": {"admins"}})
+	require.Equal(t, "admins", ask())
+	load(nil)
+	assert.Nil(t, ask())
+	assert.Nil(t, ask())
 }
 
 // encoding/json decodes a list into the memory of the one that is there.

@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strings"
 	"time"
+	"unicode"
 
 	"github.com/go-jose/go-jose/v4"
 	strict "github.com/go-jose/go-jose/v4/json"
@@ -178,6 +179,12 @@ func (s *Server) admitRegistration(r *http.Request) error {
 	if s.registration.Token != nil && !shown {
 		return &oauthError{status: http.StatusUnauthorized, code: "invalid_token", description: "registering needs an initial access token", challenge: challenge.String()}
 	}
+	if s.registration.Token != nil && s.registration.Token.isKnown(presented.Token) {
+		return nil
+	}
+	if wait := s.state.registrations.full(s.clientAddress(r)); wait > 0 {
+		return tooMany(wait) // before a guess costs anything
+	}
 	known := false
 	if s.registration.Token != nil {
 		var err error
@@ -302,9 +309,12 @@ func (m *clientMetadata) completeKeys() error {
 	return nil
 }
 
+func isInvisible(c rune) bool { return unicode.In(c, unicode.Cf, unicode.Co, unicode.Zl, unicode.Zp) }
+
 func (m *clientMetadata) completeName() error {
 	m.Name = strings.TrimSpace(m.Name)
-	if len([]rune(m.Name)) > maxTitle || !isText(m.Name) {
+	// Invisible characters could turn round what stands beside the name.
+	if len([]rune(m.Name)) > maxTitle || !isText(m.Name) || strings.ContainsFunc(m.Name, isInvisible) {
 		return badMetadata(fmt.Sprintf("client_name can be a text of %d characters", maxTitle))
 	}
 	return nil

@@ -217,6 +217,7 @@ func TestL04L05L06L08RegistrationsThatAreRefused(t *testing.T) {
 		"H07 keys in a file":             {document(signing, object{"jwks_uri": "file:///etc/passwd"}), "invalid_client_metadata"},
 		"L10 no scope that it may have":  {document(object{"scope": "admin introspection"}), "invalid_client_metadata"},
 		"L08 a name that is too long":    {document(object{"client_name": strings.Repeat("é", 101)}), "invalid_client_metadata"},
+		"L08 a name that turns round":    {document(object{"client_name": "My Bank\u202e"}), "invalid_client_metadata"},
 		"L08 a name with a line break":   {document(object{"client_name": "a\nb"}), "invalid_client_metadata"},
 		"a member of another kind":       {document(object{"redirect_uris": appCallback}), "invalid_client_metadata"},
 		"a member twice":                 {`{"redirect_uris":["` + appCallback + `"],"redirect_uris":["https://evil.example/"]}`, "invalid_client_metadata"},

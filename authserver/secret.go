@@ -108,6 +108,16 @@ const maxSlowWaiting = 64
 // errBusy means that too many secrets are being checked.
 var errBusy = errors.New("too many secrets are being checked")
 
+// isKnown says whether a secret is the right one, if that takes no time worth mentioning.
+func (s *Secret) isKnown(secret string) bool {
+	if !s.slow {
+		return s.verify(secret)
+	}
+	digest := sha256.Sum256([]byte(secret))
+	known := s.known.Load()
+	return known != nil && subtle.ConstantTimeCompare(digest[:], known[:]) == 1
+}
+
 // matches says whether a secret is the right one, in a time that does not tell how much of it is. It returns an error
 // if the context ends before the check could begin, or too many others wait.
 func (s *Secret) matches(ctx context.Context, secret string) (bool, error) {

@@ -192,6 +192,9 @@ func New(config Config, state store.Store) (*Server, error) {
 			return NewRemoteKeySet(RemoteKeySet{URL: url, Logger: s.logger, Now: s.now})
 		}
 	}
+	for _, user := range s.users {
+		user.changedAt = s.state.sayOf(user, s.now())
+	}
 	s.signing = s.newSigningKeys()
 	if err := s.setLegacy(config); err != nil {
 		return nil, err

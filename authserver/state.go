@@ -1,10 +1,13 @@
 package authserver
 
 import (
+	"encoding/json"
+	"sync"
 	"time"
 
 	"github.com/portcullis-gateway/portcullis/authserver/store"
 	"github.com/portcullis-gateway/portcullis/dpop"
+	"github.com/portcullis-gateway/portcullis/introspect"
 )
 
 // State is what outlives a reload of the configuration, beside what the store keeps: what is remembered of the clients and
@@ -17,6 +20,32 @@ type State struct {
 	pushes, registrations *limiter
 	proofs                dpop.Memory
 	cancel                func()
+
+	mu sync.Mutex
+	// said is what the last configurations have said of their users, by name.
+	said map[string]said
+}
+
+// said is a digest of what a configuration says of a user, and since when.
+type said struct {
+	digest introspect.Digest
+	since  time.Time
+}
+
+// sayOf notes what a configuration says of a user, and returns when it was something else last; zero: never.
+func (s *State) sayOf(user *User, now time.Time) (changedAt time.Time) {
+	claims, _ := json.Marshal(user.Claims) // strings can be marshaled
+	digest := introspect.DigestOf(string(claims))
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	before, ok := s.said[user.Name]
+	switch {
+	case !ok:
+		s.said[user.Name] = said{digest: digest}
+	case before.digest != digest:
+		s.said[user.Name] = said{digest, now}
+	}
+	return s.said[user.Name].since
 }
 
 // StateConfig describes a State.
@@ -44,6 +73,7 @@ func NewState(from store.Store, config StateConfig) *State {
 		registrations:   newLimiter(registrations, config.Now),
 		proofs:          dpop.NewLocalMemory(dpop.DefaultProofs, config.Now),
 		cancel:          func() {},
+		said:            make(map[string]said),
 	}
 	if config.Shared {
 		s.proofs = storedProofs{from}

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"time"
 
 	"github.com/portcullis-gateway/portcullis/bearer"
 	"github.com/portcullis-gateway/portcullis/introspect"
@@ -25,6 +26,8 @@ type User struct {
 
 	// generation counts how often the user was disabled and enabled.
 	generation uint64
+	// changedAt is when the operator last changed the user, if that is known.
+	changedAt time.Time
 }
 
 // ownClaims are the members of an introspection response that are not the operator's to write.

@@ -20,6 +20,8 @@ type userRecord struct {
 	// one that is deleted and added again is another.
 	Generation uint64    `json:"generation,omitempty"`
 	CreatedAt  time.Time `json:"created_at"`
+	// ChangedAt is when the operator last changed him.
+	ChangedAt time.Time `json:"changed_at,omitzero"`
 }
 
 // readUser reads the record of a user.
@@ -43,7 +45,7 @@ func userOf(name string, kept *userRecord, before *party) (*User, error) {
 	if before != nil && before.user != nil && before.user.Password.version == password.version {
 		password = before.user.Password
 	}
-	user := &User{Name: name, Password: password, Claims: kept.Claims, Scopes: kept.Scopes, generation: kept.Generation}
+	user := &User{Name: name, Password: password, Claims: kept.Claims, Scopes: kept.Scopes, generation: kept.Generation, changedAt: kept.ChangedAt}
 	if err := user.check(); err != nil {
 		return nil, err
 	}

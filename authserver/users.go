@@ -130,6 +130,7 @@ func (s *Server) ChangeUser(ctx context.Context, name string, edit func(*UserCha
 			return invalid("the name of a user does not change: add another user")
 		}
 		disables = change.Disabled
+		kept.ChangedAt = s.now().UTC()
 		return kept.apply(change)
 	})
 	switch {
@@ -157,9 +158,12 @@ func (s *Server) endOutdated(ctx context.Context, name string) error {
 	if err != nil {
 		return err
 	}
-	return s.endSessions(ctx, name, func(session store.Session) bool {
+	return s.endSessions(ctx, name, func(record store.Session) error {
 		var state sessionState
-		return user == nil || json.Unmarshal(session.State, &state) != nil || state.Version != user.version()
+		if user != nil && json.Unmarshal(record.State, &state) == nil && state.Version == user.version() {
+			return nil
+		}
+		return s.store.EndSession(ctx, record.Digest)
 	})
 }
 

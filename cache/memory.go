@@ -137,12 +137,14 @@ func (m *Memory) put(e *entry) (removed bool) {
 		return removed
 	}
 	m.inactive.remove(e.key)
-	isShown := m.shows(e.key)
+	m.shows(e.key)
 	e.kept()
-	switch {
-	case !m.active.Set(e.key.hash(), e, e.bytes()):
+	if !m.active.Set(e.key.hash(), e, e.bytes()) {
 		e.gone()
-	case !isShown: // what is shown is replaced at once
+		return false
+	}
+	// What is shown is replaced at once. Whether it was is known only now: it may have had to make room meanwhile.
+	if shown, ok := m.active.Get(e.key.hash()); !ok || shown != e {
 		m.newcomers.add(e)
 	}
 	return false
