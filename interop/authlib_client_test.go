@@ -3,14 +3,19 @@ package interop_test
 import (
 	"crypto/rand"
 	"crypto/rsa"
+	"encoding/json"
 	"maps"
 	"net/http"
+	"net/url"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/portcullis-gateway/portcullis/internal/testgateway"
 )
 
 const authlibClientsFile = `{
@@ -25,6 +30,7 @@ const authlibClientsFile = `{
 		issuer http://localhost:{$PORT}
 		store file {$STORE}
 		access_token_ttl {lifetime}
+		legacy password implicit
 		client basic {env.TYPED_SECRET} {
 			auth client_secret_basic
 			grants authorization_code refresh_token client_credentials urn:ietf:params:oauth:grant-type:jwt-bearer
@@ -57,6 +63,18 @@ const authlibClientsFile = `{
 		client spa {
 			auth none
 			grants authorization_code refresh_token
+			redirect_uris https://web.example.com/cb
+			scopes orders:read orders:write
+		}
+		client wiki {env.TYPED_SECRET} {
+			auth client_secret_basic
+			grants authorization_code refresh_token
+			redirect_uris https://web.example.com/cb
+			scopes openid profile email orders:read
+		}
+		client old {env.TYPED_SECRET} {
+			auth client_secret_basic
+			grants password implicit refresh_token
 			redirect_uris https://web.example.com/cb
 			scopes orders:read orders:write
 		}
@@ -116,15 +134,56 @@ func (c *clientProgram) authlibSession(t *testing.T, library string, client, mor
 }
 
 // authorize has alice authorize a client of Authlib's.
-func (s *session) authorize(t *testing.T, alice *userAgent) object {
+func (s *session) authorize(t *testing.T, alice *userAgent, more ...object) object {
 	t.Helper()
 	server := s.clients.server
+	arguments := object{"url": server.url + "/oauth2/authorize", "code_verifier": verifier}
+	for _, parameters := range more {
+		maps.Copy(arguments, parameters)
+	}
 	var request [2]string // the address and the state
-	s.call(t, &request, "create_authorization_url", object{"url": server.url + "/oauth2/authorize", "code_verifier": verifier})
+	s.call(t, &request, "create_authorization_url", arguments)
 	return s.token(t, "fetch_token", object{
 		"url": server.url + "/oauth2/token", "authorization_response": alice.authorize(t, request[0]),
 		"state": request[1], "code_verifier": verifier,
 	})
+}
+
+// implicitly has alice authorize a client of Authlib's by the implicit grant, and returns where she is sent and the state of
+// the request.
+func (s *session) implicitly(t *testing.T, alice *userAgent) (location, state string) {
+	t.Helper()
+	server := s.clients.server
+	var request [2]string // the address and the state
+	s.call(t, &request, "create_authorization_url", object{"url": server.url + "/oauth2/authorize", "response_type": "token"})
+	location, answer := fragment(t, alice.allow(t, request[0]+"&prompt=consent"))
+	server.Guard(answer.Get("access_token"))
+	return location, request[1]
+}
+
+// fragment reads the authorization response that the browser is sent to the client with in the fragment.
+func fragment(t *testing.T, got *testgateway.Reply) (location string, answer url.Values) {
+	t.Helper()
+	location = got.Header.Get("Location")
+	text, found := strings.CutPrefix(location, webCallback+"#")
+	require.True(t, found, "%d %s%s", got.Status, location, got.Body)
+	answer, err := url.ParseQuery(text)
+	require.NoError(t, err)
+	return location, answer
+}
+
+// resigned is an ID token with the first character of its signature changed.
+func resigned(t *testing.T, idToken any) string {
+	t.Helper()
+	at := strings.LastIndexByte(idToken.(string), '.') + 1
+	require.Positive(t, at)
+	text := []byte(idToken.(string))
+	if text[at] == 'A' {
+		text[at] = 'B'
+	} else {
+		text[at] = 'A'
+	}
+	return string(text)
 }
 
 // revoke revokes a token of a client of Authlib's: the session's refresh token, if it has one, unless told.
@@ -238,6 +297,94 @@ func TestAuthlibIsAClientOfTheEmbeddedServer(t *testing.T) {
 				s.refused(t, "invalid_grant", "fetch_token", with)
 				with["code_verifier"] = verifier
 				s.token(t, "fetch_token", with)
+			})
+			t.Run("AS-P06 OpenID Connect", func(t *testing.T) {
+				wiki := and(basic, object{"client_id": "wiki", "scope": "openid email orders:read"})
+				s := clients.authlibSession(t, library, wiki, nil)
+				const nonce = "n-0S6_WzA2Mj"
+				token := s.authorize(t, alice, object{"nonce": nonce})
+				validation := object{"issuer": server.url, "token": token, "nonce": nonce}
+				var claims object
+				s.call(t, &claims, "validate_id_token", validation)
+				assert.Equal(t, "alice", claims["sub"])
+				assert.Equal(t, nonce, claims["nonce"])
+				assert.NotContains(t, claims, "email", "userinfo tells that")
+				s.passes(t, asAlice("wiki", "openid email orders:read"))
+
+				var about object
+				got := s.send(t, "get", object{"url": server.url + "/oauth2/userinfo"})
+				require.Equal(t, http.StatusOK, got.Status, got.Body)
+				require.NoError(t, json.Unmarshal([]byte(got.Body), &about))
+				assert.Equal(t, object{"sub": "alice", "email": "alice@example.com"}, about)
+
+				second := s.token(t, "refresh_token", object{"url": server.url + "/oauth2/token"})
+				require.NotEqual(t, token["id_token"], second["id_token"])
+				var refreshed object
+				s.call(t, &refreshed, "validate_id_token", object{"issuer": server.url, "token": second})
+				for _, name := range []string{"iss", "sub", "aud", "auth_time"} {
+					assert.Equal(t, claims[name], refreshed[name], name)
+				}
+				assert.NotContains(t, refreshed, "nonce")
+
+				for name, attack := range map[string]struct {
+					raised string
+					with   object
+				}{
+					"of another sign-in":          {`InvalidClaimError`, object{"nonce": "another"}},
+					"beside another access token": {`InvalidClaimError`, object{"token": and(token, object{"access_token": second["access_token"]})}},
+					"that is signed by nobody":    {`BadSignatureError`, object{"token": and(token, object{"id_token": resigned(t, token["id_token"])})}},
+				} {
+					t.Run("attack: an ID token "+name, func(t *testing.T) {
+						got := s.try(t, "validate_id_token", and(validation, attack.with))
+						require.NotNil(t, got.Exception, string(got.Result))
+						assert.Equal(t, attack.raised, got.Exception.Type, got.Exception.Text)
+					})
+				}
+				t.Run("attack: an ID token of another client", func(t *testing.T) {
+					other := clients.authlibSession(t, library, basic, nil)
+					got := other.try(t, "validate_id_token", validation)
+					require.NotNil(t, got.Exception, string(got.Result))
+					assert.Equal(t, "InvalidClaimError", got.Exception.Type, got.Exception.Text)
+				})
+				t.Run("attack: an ID token in the place of an access token", func(t *testing.T) {
+					thief := object{"token": and(second, object{"access_token": second["id_token"]})}
+					clients.authlibSession(t, library, wiki, thief).fails(t)
+				})
+			})
+			old := and(basic, object{"client_id": "old"})
+			password := object{"url": server.url + "/oauth2/token", "grant_type": "password", "username": "alice", "password": alicePassword}
+			t.Run("legacy password", func(t *testing.T) {
+				s := clients.authlibSession(t, library, old, nil)
+				first := s.token(t, "fetch_token", password)
+				s.passes(t, asAlice("old", "orders:read orders:write"))
+				second := s.token(t, "refresh_token", object{"url": server.url + "/oauth2/token"})
+				assert.NotEqual(t, first["access_token"], second["access_token"])
+				s.passes(t, asAlice("old", "orders:read orders:write"))
+				s.revoke(t, nil)
+				s.fails(t)
+				s.refused(t, "invalid_grant", "fetch_token", and(password, object{"password": "not hers"}))
+			})
+			t.Run("legacy implicit", func(t *testing.T) {
+				s := clients.authlibSession(t, library, old, nil)
+				location, state := s.implicitly(t, alice)
+				refused := s.try(t, "fetch_token", object{"authorization_response": location, "state": "of another request"})
+				require.NotNil(t, refused.Exception)
+				assert.Equal(t, "MismatchingStateException", refused.Exception.Type)
+				token := s.token(t, "fetch_token", object{"authorization_response": location, "state": state})
+				assert.NotContains(t, token, "refresh_token")
+				s.passes(t, asAlice("old", "orders:read orders:write"))
+				s.revoke(t, object{"token": token["access_token"], "token_type_hint": "access_token"})
+				s.fails(t)
+			})
+			t.Run("legacy grants are for clients that have them", func(t *testing.T) {
+				s := clients.authlibSession(t, library, basic, nil)
+				s.refused(t, "unauthorized_client", "fetch_token", password)
+				var request [2]string
+				s.call(t, &request, "create_authorization_url", object{"url": server.url + "/oauth2/authorize", "response_type": "token"})
+				location, answer := fragment(t, alice.open(t, request[0]))
+				assert.Equal(t, "unauthorized_client", answer.Get("error"), location)
+				refused := s.try(t, "fetch_token", object{"authorization_response": location, "state": request[1]})
+				require.NotNil(t, refused.Exception, string(refused.Result))
 			})
 			t.Run("an expired token is refreshed by the library", func(t *testing.T) {
 				s := clients.authlibSession(t, library, basic, object{"token": alices[library]})

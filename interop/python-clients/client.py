@@ -10,7 +10,9 @@ or calls a method of one that is open:
 
 	{"id": 2, "session": "web", "call": "fetch_token", "with": {"url": …}}
 
-The members of "with" are the arguments. For each line there is one on stdout,
+The members of "with" are the arguments. The call "validate_id_token" is not of
+the libraries' sessions: it has Authlib validate an ID token, and returns the
+claims. For each line there is one on stdout,
 with the result or the exception, and with the tokens that the library has
 meanwhile handed to the application to keep.
 
@@ -32,7 +34,10 @@ import authlib.integrations.httpx_client  # noqa: E402
 import authlib.integrations.requests_client  # noqa: E402
 import oauthlib.oauth2  # noqa: E402
 import requests_oauthlib  # noqa: E402
+from authlib.jose import JsonWebKey, JsonWebToken  # noqa: E402
 from authlib.oauth2.rfc7523 import ClientSecretJWT, PrivateKeyJWT  # noqa: E402
+from authlib.oidc.core import CodeIDToken  # noqa: E402
+from authlib.oidc.discovery import OpenIDProviderMetadata, get_well_known_url  # noqa: E402
 
 SESSIONS = {
     "authlib.requests": authlib.integrations.requests_client.OAuth2Session,
@@ -76,12 +81,45 @@ class Clients:
             session.auth = tuple(auth)
         return session
 
+    def await_if_asynchronous(self, result):
+        if inspect.isawaitable(result):
+            return self.loop.run_until_complete(result)
+        return result
+
+    def fetch(self, session, url):
+        response = self.await_if_asynchronous(session.request("GET", url, withhold_token=True))
+        response.raise_for_status()
+        return response.json()
+
+    def validate_id_token(self, session, issuer, token, nonce=None):
+        """As in Authlib's documentation; the issuer is all that it is told of the server."""
+        metadata = OpenIDProviderMetadata(self.fetch(session, get_well_known_url(issuer, external=True)))
+        if metadata["issuer"] != issuer:
+            raise ValueError("another issuer: " + metadata["issuer"])
+        claims = JsonWebToken(metadata["id_token_signing_alg_values_supported"]).decode(
+            token["id_token"],
+            key=JsonWebKey.import_key_set(self.fetch(session, metadata["jwks_uri"])),
+            claims_cls=CodeIDToken,
+            claims_options={
+                "iss": {"essential": True, "value": issuer},
+                "aud": {"essential": True, "value": session.client_id},
+                "at_hash": {"essential": True},
+            },
+            claims_params={
+                "nonce": nonce,
+                "client_id": session.client_id,
+                "access_token": token["access_token"],
+            },
+        )
+        claims.validate()
+        return dict(claims)
+
     def call(self, session, method, arguments):
+        if method == "validate_id_token":
+            return self.validate_id_token(session, **arguments)
         if "auth" in arguments:
             arguments["auth"] = tuple(arguments["auth"])
-        result = getattr(session, method)(**arguments)
-        if inspect.isawaitable(result):
-            result = self.loop.run_until_complete(result)
+        result = self.await_if_asynchronous(getattr(session, method)(**arguments))
         if hasattr(result, "status_code"):
             return {"status": result.status_code, "body": result.text}
         return result
