@@ -75,7 +75,7 @@ test-deps: need-go ## install what the tests need (Debian and npm packages)
 check-module: need-go ## check go.mod and go.sum
 	tools/check-module
 
-check-requirements: need-go ## check that tests name the requirements of docs/requirements.md
+check-requirements: need-go ## check that tests name the requirements that docs/ lists
 	go run ./tools/check-requirements
 
 lint-go: need-go tools ## check the formatting and the code

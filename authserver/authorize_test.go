@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"os"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -285,6 +286,18 @@ func TestTheAuthorizationCodeFlow(t *testing.T) {
 	}, f.introspection(t, access))
 	assert.False(t, f.active(t, refresh), "J06: a refresh token is no access token")
 
+	t.Run("Q02 attack: somebody has a copy of the store", func(t *testing.T) {
+		unused := b.code(t)
+		copied, err := os.ReadFile(f.path)
+		require.NoError(t, err)
+		for name, value := range b.cookies {
+			assert.NotContains(t, string(copied), value, name)
+		}
+		for _, value := range []string{unused, response.Get("code"), access, refresh, password} {
+			assert.NotContains(t, string(copied), value)
+		}
+		assert.Contains(t, string(copied), "alice", "it is the file")
+	})
 	t.Run("the session lasts, so that the next request needs no password", func(t *testing.T) {
 		assert.Contains(t, b.open(t, authorization("prompt", "consent")).body, "Allow")
 		f.nanos.Add(int64(8 * time.Hour))
@@ -781,7 +794,7 @@ func TestExchangingACode(t *testing.T) {
 			assert.Equal(t, 400, status)
 			assert.Equal(t, "invalid_grant", members["error"])
 			status, _ = f.asWeb(t, exchange(code))
-			assert.Equal(t, 200, status, "the code is not used up")
+			assert.Equal(t, 200, status, "E07: the code is not used up")
 		})
 	}
 	t.Run("B09 without a redirect URI", func(t *testing.T) {
@@ -969,12 +982,21 @@ func TestRefreshing(t *testing.T) {
 		_, members := f.asWeb(t, with(""))
 		assert.Equal(t, "invalid_request", members["error"])
 	})
-	t.Run("I05 a revoked token takes its access tokens with it", func(t *testing.T) {
+	t.Run("I04 I05 a revoked token takes its access tokens with it", func(t *testing.T) {
 		access, refresh := b.tokens(t)
 		response, _ := f.do(t, request{path: "/oauth2/revoke", user: "web", password: "web-secret", form: url.Values{"token": {refresh}}})
 		require.Equal(t, 200, response.StatusCode)
 		assert.False(t, f.active(t, access))
 		status, _ := f.asWeb(t, with(refresh))
+		assert.Equal(t, 400, status)
+	})
+	t.Run("I08 an old token that is revoked takes those that came of it with it", func(t *testing.T) {
+		_, refresh := b.tokens(t)
+		_, second := f.asWeb(t, with(refresh))
+		response, _ := f.do(t, request{path: "/oauth2/revoke", user: "web", password: "web-secret", form: url.Values{"token": {refresh}}})
+		require.Equal(t, 200, response.StatusCode)
+		assert.False(t, f.active(t, second["access_token"].(string)))
+		status, _ := f.asWeb(t, with(second["refresh_token"].(string)))
 		assert.Equal(t, 400, status)
 	})
 	t.Run("F08 a client that may have less, and a user who is gone", func(t *testing.T) {

@@ -242,7 +242,7 @@ func TestF09_WhatASignOutEnds(t *testing.T) {
 	}{
 		"tokens of the session":                       {ended, false},
 		"tokens from before the user signed in again": {again, false},
-		"tokens with offline_access":                  {kept, true},
+		"P15 tokens with offline_access":              {kept, true},
 		"tokens of another browser of the user":       {other, true},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -179,7 +179,7 @@ func TestF08WhoIsDisabledHasNothing(t *testing.T) {
 	})
 }
 
-func TestWhoIsDeletedAndAddedAgainIsAnother(t *testing.T) {
+func TestP16WhoIsDeletedAndAddedAgainIsAnother(t *testing.T) {
 	t.Run("a user", func(t *testing.T) {
 		f := newPeople(t)
 		h := f.hold(t, "carol", "carols "+password, "shop")

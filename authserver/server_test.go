@@ -140,7 +140,7 @@ func TestClientCredentials(t *testing.T) {
 	assert.Equal(t, "application/json", response.Header.Get("Content-Type"))
 	token := members["access_token"].(string)
 	assert.Regexp(t, `^pat_[A-Za-z0-9_-]{43}$`, token, "Q01 Q05: 256 bits behind a prefix")
-	assert.Equal(t, map[string]any{"access_token": token, "token_type": "Bearer", "expires_in": 900.0, "scope": "write read"}, members, "D06 G02")
+	assert.Equal(t, map[string]any{"access_token": token, "token_type": "Bearer", "expires_in": 900.0, "scope": "write read"}, members, "D06 D18 G02")
 	assert.NotEqual(t, token, f.token(t))
 
 	assert.Equal(t, map[string]any{

@@ -149,6 +149,7 @@ func TestSections(t *testing.T) {
 			`\| one of many \| .* \| 0\.000 \|\n`, `\n\| [1-9][0-9]* \| [1-9][0-9]* \| [0-9]+ \|`,
 		}},
 		{func(b *bench) error { return b.crowd(t.Context()) }, []string{`\| 1 each time \|`, `\| 50 each time \|`}},
+		{func(b *bench) error { return b.issuing(t.Context()) }, []string{`\| a token is issued \| [0-9]`, `\| a token is introspected \| [0-9]`}},
 	} {
 		out.Reset()
 		require.NoError(t, c.section(b))

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -33,6 +34,16 @@ type Plan struct {
 	Repeat int
 	// Random picks tokens at random instead of taking turns.
 	Random bool
+	// Text is what is sent instead of requests with tokens, if it is not empty.
+	Text string
+}
+
+// text writes a request.
+func (p *Plan) text(into []byte, request int) []byte {
+	if p.Text != "" {
+		return append(into, p.Text...)
+	}
+	return fmt.Appendf(into, requestText, p.number(request))
 }
 
 // number is the number of the token of a request.
@@ -72,7 +83,7 @@ func (*Load) Send(plan Plan, sent *Sent) error {
 	for i, client := range clients {
 		group.Go(func() {
 			for request := int(next.Add(1)) - 1; request < plan.Requests; request = int(next.Add(1)) - 1 {
-				if failures[i] = client.send(plan.number(request)); failures[i] != nil {
+				if failures[i] = client.send(plan.text(client.request[:0], request)); failures[i] != nil {
 					return
 				}
 			}
@@ -94,8 +105,8 @@ type sender struct {
 	slowest    time.Duration
 }
 
-func (s *sender) send(number int) error {
-	s.request = fmt.Appendf(s.request[:0], requestText, number)
+func (s *sender) send(request []byte) error {
+	s.request = request
 	begin := time.Now()
 	if _, err := s.connection.Write(s.request); err != nil {
 		return err
@@ -110,7 +121,8 @@ func (s *sender) send(number int) error {
 	}
 	s.slowest = max(s.slowest, time.Since(begin))
 	if response.StatusCode != http.StatusOK {
-		return fmt.Errorf("token %d is answered %s", number, response.Status)
+		line, _, _ := bytes.Cut(request, []byte("\r"))
+		return fmt.Errorf("%s is answered %s", line, response.Status)
 	}
 	return nil
 }

@@ -70,6 +70,7 @@ var sections = []section{
 	{"inside", (*bench).inside},
 	{"million", (*bench).millionTokens},
 	{"crowd", (*bench).crowd},
+	{"issuing", (*bench).issuing},
 	{"outside", (*bench).outside},
 }
 
@@ -79,7 +80,7 @@ func main() {
 	}
 	binary := flag.String("binary", "bin/portcullis", "the gateway that is measured from outside")
 	isQuick := flag.Bool("quick", false, "measure less, to see that it works")
-	only := flag.String("only", "", "the one section to measure: inside, million, crowd or outside")
+	only := flag.String("only", "", "the one section to measure: inside, million, crowd, issuing or outside")
 	flag.Parse()
 
 	b := &bench{size: full, out: os.Stdout}

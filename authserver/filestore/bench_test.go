@@ -7,6 +7,9 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/portcullis-gateway/portcullis/authserver/store"
+	"github.com/portcullis-gateway/portcullis/authserver/storetest"
 )
 
 func BenchmarkIssue(b *testing.B) {
@@ -57,4 +60,8 @@ func BenchmarkToken(b *testing.B) {
 			}
 		}
 	})
+}
+
+func BenchmarkServer(b *testing.B) {
+	storetest.Serve(b, func(b *testing.B) store.Store { return openAt(b, pathOf(b)) })
 }

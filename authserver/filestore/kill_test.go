@@ -25,7 +25,7 @@ func TestMain(m *testing.M) {
 }
 
 // What a caller was told of has to outlive kill -9, however many others were writing.
-func TestAcknowledgedEffectsOutliveTheProcess(t *testing.T) {
+func TestQ07AcknowledgedEffectsOutliveTheProcess(t *testing.T) {
 	const rounds, effects = 3, 2000
 	path := pathOf(t)
 	var acknowledged []string

@@ -51,7 +51,7 @@ func TestReopeningKeepsEverything(t *testing.T) {
 }
 
 // A sweep has to leave nothing behind in the indexes, or the file grows for ever.
-func TestSweepCleansTheIndexes(t *testing.T) {
+func TestQ08SweepCleansTheIndexes(t *testing.T) {
 	path, ctx := pathOf(t), t.Context()
 	s := openAt(t, path)
 	old := token("old")

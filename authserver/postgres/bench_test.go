@@ -8,6 +8,8 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/portcullis-gateway/portcullis/authserver/store"
+	"github.com/portcullis-gateway/portcullis/authserver/storetest"
 	"github.com/portcullis-gateway/portcullis/internal/testpostgres"
 )
 
@@ -58,4 +60,9 @@ func BenchmarkToken(b *testing.B) {
 			}
 		}
 	})
+}
+
+func BenchmarkServer(b *testing.B) {
+	server := testpostgres.Start(b)
+	storetest.Serve(b, func(b *testing.B) store.Store { return openAt(b, empty(b, server)) })
 }

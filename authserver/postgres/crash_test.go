@@ -14,7 +14,7 @@ import (
 )
 
 // What a caller was told of has to outlive kill -9, however many others were writing.
-func TestAcknowledgedEffectsOutliveTheProcess(t *testing.T) {
+func TestQ07AcknowledgedEffectsOutliveTheProcess(t *testing.T) {
 	t.Parallel()
 	const rounds, effects = 3, 600
 	dsn := fresh(t)

@@ -24,7 +24,7 @@ func TestStore(t *testing.T) {
 }
 
 // An attacker who has a token, or a code, asks several processes at once.
-func TestTwoProcessesHaveOneWinner(t *testing.T) {
+func TestQ08TwoProcessesHaveOneWinner(t *testing.T) {
 	const rounds, racers = 50, 8
 	dsn := fresh(t)
 	stores := []*Store{openAt(t, dsn), openAt(t, dsn)}

@@ -24,7 +24,15 @@ const (
 	revoked  = "revoked"
 	redeemed = "redeemed"
 	used     = "used"
+	opened   = "opened"
+	ended    = "ended"
+	kept     = "kept"
+	changed  = "changed"
+	deleted  = "deleted"
 )
+
+// aRecord is the kind of the records that a victim keeps.
+const aRecord = "client"
 
 // KillAfter runs the test binary with a variable (NAME=value) in its environment, which has to make it a victim, kills it
 // once it has acknowledged so many effects, and returns all that it acknowledged.
@@ -71,6 +79,19 @@ func RequireEffect(t *testing.T, s store.Store, acknowledged string) {
 		require.True(t, code.Redeemed, acknowledged)
 	case used:
 		require.ErrorIs(t, s.PutOnce(t.Context(), name, time.Unix(1, 0)), store.ErrConsumed, acknowledged)
+	case opened:
+		_, err := s.Session(t.Context(), digest)
+		require.NoError(t, err, acknowledged)
+	case ended:
+		_, err := s.Session(t.Context(), digest)
+		require.ErrorIs(t, err, store.ErrNotFound, acknowledged)
+	case kept, changed:
+		found, err := s.Record(t.Context(), aRecord, name)
+		require.NoError(t, err, acknowledged)
+		require.True(t, effect != changed || found.Version == 2, acknowledged)
+	case deleted:
+		_, err := s.Record(t.Context(), aRecord, name)
+		require.ErrorIs(t, err, store.ErrNotFound, acknowledged)
 	default:
 		require.Fail(t, "unknown effect", acknowledged)
 	}
@@ -100,11 +121,19 @@ func BeVictim(s store.Store) error {
 	return <-failures
 }
 
-// live is what becomes of one authorization: its code is redeemed, its refresh token rotated, its family revoked.
+// live is what becomes of one authorization: its code is redeemed, its refresh token rotated, its family revoked. Besides,
+// somebody signs in and out, records are kept, changed and deleted, and all that a user holds is revoked.
 func live(s store.Store, name string, acknowledge func(effect, name string) error) error {
 	ctx, family := context.Background(), "family "+name
 	one, lone := code("code "+name, family), access("lone "+name, "family of lone "+name)
 	first, second := refresh("first "+name, family), refresh("second "+name, family)
+	last, user := refresh("last "+name, "family of last "+name), store.Holder{Subject: "user " + name}
+	last.Subject = user.Subject
+	stays, goes := record(aRecord, "stays "+name, "owner"), record(aRecord, "goes "+name, "owner")
+	next := stays
+	next.Version = 1
+	lasting := store.Session{Digest: introspect.DigestOf("lasting " + name), Subject: user.Subject, ExpiresAt: epoch}
+	session := store.Session{Digest: introspect.DigestOf("session " + name), Subject: user.Subject, ExpiresAt: epoch}
 	steps := []struct {
 		effect, name string
 		run          func() error
@@ -118,6 +147,15 @@ func live(s store.Store, name string, acknowledge func(effect, name string) erro
 		{rotated, "first " + name, func() error { return s.Rotate(ctx, first.Digest, second) }},
 		{issued, "second " + name, func() error { return nil }},
 		{revoked, "second " + name, func() error { return s.RevokeFamily(ctx, family) }},
+		{opened, "lasting " + name, func() error { return s.PutSession(ctx, lasting) }},
+		{"", "", func() error { return s.PutSession(ctx, session) }},
+		{ended, "session " + name, func() error { return s.EndSession(ctx, session.Digest) }},
+		{kept, "stays " + name, func() error { return s.PutRecord(ctx, stays) }},
+		{changed, "stays " + name, func() error { return s.PutRecord(ctx, next) }},
+		{"", "", func() error { return s.PutRecord(ctx, goes) }},
+		{deleted, "goes " + name, func() error { return s.DeleteRecord(ctx, goes.Kind, goes.Name) }},
+		{issued, "last " + name, func() error { return s.Issue(ctx, last) }},
+		{revoked, "last " + name, func() error { return s.RevokeAll(ctx, user) }},
 	}
 	for _, step := range steps {
 		if err := step.run(); err != nil {

@@ -10,7 +10,8 @@
 //	| A03 | MAY | RFC 8693 | Tokens are exchanged. | not yet |
 //
 // A test names a requirement by its ID, as a word of a string or of the name of
-// the test. Comments do not count.
+// the test. Comments do not count. The tests of the authorization server name those
+// of its list; others do so with a prefix, as in AS-A01 and TestAS_A01.
 package main
 
 import (
@@ -34,11 +35,13 @@ import (
 type list struct {
 	file     string // slash-separated
 	without  string // the folder whose tests belong to another list
+	within   string // the folder whose tests belong to this list; others name its IDs with the prefix AS
 	enforced string // the letters of the sections of which nothing may be missing
 }
 
 var lists = []list{
-	{file: "docs/requirements.md", without: "authserver", enforced: "ABCDEFGHIL"},
+	{file: "docs/requirements.md", without: "authserver", enforced: "ABCDEFGHIJKL"},
+	{file: "docs/requirements-authorization-server.md", within: "authserver", enforced: "ABCDEFGHIJKLMNOPQR"},
 }
 
 func main() {
@@ -83,7 +86,7 @@ func check(root string, l list) (report, error) {
 	if len(requirements) == 0 {
 		return report{}, fmt.Errorf("%s holds no requirement", l.file)
 	}
-	names, err := namesIn(root, l.without)
+	names, err := namesIn(root, l)
 	if err != nil {
 		return report{}, err
 	}
@@ -162,9 +165,8 @@ type name struct {
 	at string // file and line
 }
 
-// namesIn lists the IDs that the tests below root name. The tests in one folder
-// are left out.
-func namesIn(root, without string) ([]name, error) {
+// namesIn lists the IDs of a list that the tests below root name.
+func namesIn(root string, l list) ([]name, error) {
 	var names []name
 	err := filepath.WalkDir(root, func(path string, entry fs.DirEntry, err error) error {
 		if err != nil {
@@ -176,7 +178,7 @@ func namesIn(root, without string) ([]name, error) {
 		}
 		relative = filepath.ToSlash(relative)
 		switch {
-		case entry.IsDir() && relative != "." && (relative == without || relative == "bin" || strings.HasPrefix(entry.Name(), ".")):
+		case entry.IsDir() && relative != "." && (relative == l.without || relative == "bin" || strings.HasPrefix(entry.Name(), ".")):
 			return filepath.SkipDir
 		case entry.IsDir() || !strings.HasSuffix(relative, "_test.go"):
 			return nil
@@ -185,7 +187,7 @@ func namesIn(root, without string) ([]name, error) {
 		if err != nil {
 			return err
 		}
-		found, err := namesOf(relative, source)
+		found, err := namesOf(relative, source, l.within != "" && !strings.HasPrefix(relative, l.within+"/"))
 		names = append(names, found...)
 		return err
 	})
@@ -196,14 +198,17 @@ func namesIn(root, without string) ([]name, error) {
 }
 
 var (
-	// A word may have a hyphen in it: AS-A01 is a requirement of something else.
+	// A word may have a hyphen in it: AS-A01 is a requirement of the authorization server.
 	word = regexp.MustCompile(`[\w%-]+`)
 	// part is what may be an ID in the name of a test, such as TestA01Bearer, with all that belongs to the same word.
 	part = regexp.MustCompile(`[A-Z][0-9]+[a-z]*`)
+	test = regexp.MustCompile(`^(?:Test|Fuzz)(AS_)?`)
+	// asPrefix is what the ID of a requirement of the authorization server has before it in a word of another's test.
+	asPrefix = regexp.MustCompile(`^AS[-_]`)
 )
 
-// namesOf lists the IDs in the source of tests.
-func namesOf(file string, source []byte) (names []name, err error) {
+// namesOf lists the IDs in the source of tests: those with a prefix, or those without.
+func namesOf(file string, source []byte, prefixed bool) (names []name, err error) {
 	positions := token.NewFileSet()
 	tree, err := parser.ParseFile(positions, file, source, parser.SkipObjectResolution)
 	if err != nil {
@@ -211,6 +216,13 @@ func namesOf(file string, source []byte) (names []name, err error) {
 	}
 	collect := func(words *regexp.Regexp, text string, at token.Pos) {
 		for _, w := range words.FindAllString(text, -1) {
+			if prefixed && words == word {
+				prefix := asPrefix.FindString(w)
+				if prefix == "" {
+					continue
+				}
+				w = w[len(prefix):]
+			}
 			if id.MatchString(w) {
 				names = append(names, name{w, fmt.Sprintf("%s:%d", file, positions.Position(at).Line)})
 			}
@@ -226,7 +238,7 @@ func namesOf(file string, source []byte) (names []name, err error) {
 			err = cmp.Or(err, unquoteErr)
 			collect(word, text, node.Pos())
 		case *ast.FuncDecl:
-			if strings.HasPrefix(node.Name.Name, "Test") || strings.HasPrefix(node.Name.Name, "Fuzz") {
+			if m := test.FindStringSubmatch(node.Name.Name); m != nil && prefixed == (m[1] != "") {
 				collect(part, node.Name.Name, node.Pos())
 			}
 		}

@@ -49,32 +49,37 @@ func TestNamesOf(t *testing.T) {
 	for _, tc := range []struct {
 		name, source string
 		want         []string
+		prefixed     []string
 	}{
-		{"the name of a case", `var _ = "X01 a case"`, []string{"X01"}},
-		{"several", "var _ = `X01 X02: words,X03`", []string{"X01", "X02", "X03"}},
-		{"a comment", "// X01\nvar _ = 1 /* X02 */", nil},
-		{"part of a word", `var _ = "X012 aX01 X01a X_X01 %X01"`, nil},
-		{"an escape", `var _ = "\u0058\x30\x31"`, []string{"X01"}},
-		{"the name of a test", "func TestX01AndX02(t *testing.T) {}", []string{"X01", "X02"}},
-		{"the name of a fuzz test", "func Fuzz_X01X02(f *testing.F) {}", []string{"X01", "X02"}},
-		{"a word of the name of a test", "func TestSHA256AndX01st(t *testing.T) {}", nil},
-		{"the name of a helper", "func helperX01() {}", nil},
+		{"the name of a case", `var _ = "X01 a case"`, []string{"X01"}, nil},
+		{"several", "var _ = `X01 X02: words,X03`", []string{"X01", "X02", "X03"}, nil},
+		{"a comment", "// X01\nvar _ = 1 /* X02 */", nil, nil},
+		{"part of a word", `var _ = "X012 aX01 X01a X_X01 %X01"`, nil, nil},
+		{"an escape", `var _ = "\u0058\x30\x31"`, []string{"X01"}, nil},
+		{"the name of a test", "func TestX01AndX02(t *testing.T) {}", []string{"X01", "X02"}, nil},
+		{"the name of a fuzz test", "func Fuzz_X01X02(f *testing.F) {}", []string{"X01", "X02"}, nil},
+		{"a word of the name of a test", "func TestSHA256AndX01st(t *testing.T) {}", nil, nil},
+		{"a case with a prefix", `var _ = "AS-X01, AS-X012 X02: AS_X03"`, []string{"X02"}, []string{"X01", "X03"}},
+		{"a test with a prefix", "func TestAS_X01_X02(t *testing.T) {}", nil, []string{"X01", "X02"}},
+		{"the name of a helper", "func helperX01() {}", nil, nil},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			names, err := namesOf("a_test.go", []byte("package a\n"+tc.source+"\n"))
-			if err != nil {
-				t.Fatal(err)
-			}
-			var got []string
-			for _, n := range names {
-				got = append(got, n.id)
-			}
-			if !slices.Equal(got, tc.want) {
-				t.Errorf("got %q, want %q", got, tc.want)
+			for prefixed, want := range map[bool][]string{false: tc.want, true: tc.prefixed} {
+				names, err := namesOf("a_test.go", []byte("package a\n"+tc.source+"\n"), prefixed)
+				if err != nil {
+					t.Fatal(err)
+				}
+				var got []string
+				for _, n := range names {
+					got = append(got, n.id)
+				}
+				if !slices.Equal(got, want) {
+					t.Errorf("prefixed %t: got %q, want %q", prefixed, got, want)
+				}
 			}
 		})
 	}
-	if _, err := namesOf("a_test.go", []byte("package")); err == nil {
+	if _, err := namesOf("a_test.go", []byte("package"), false); err == nil {
 		t.Error("what is no Go is not refused")
 	}
 }
@@ -157,6 +162,16 @@ func TestCheck(t *testing.T) {
 	}
 	want := []string{`docs/list.md:4: "X3" is no ID`, "docs/list.md:3: no test names X02, and there is no reason why"}
 	if !slices.Equal(r.problems, want) {
+		t.Errorf("got %q, want %q", r.problems, want)
+	}
+	l = list{file: "docs/list.md", within: "other", enforced: "X"}
+	write("docs/list.md", "## X. One\n| X01 | MUST | | A. | |\n| X02 | MUST | | B. | |\n| X03 | MUST | | C. | |\n")
+	write("a/b_test.go", "package a\n\nvar _ = \"AS-X03\"\n")
+	r, err = check(root, l)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if want := []string{"docs/list.md:2: no test names X01, and there is no reason why"}; !slices.Equal(r.problems, want) {
 		t.Errorf("got %q, want %q", r.problems, want)
 	}
 	write("b/b_test.go", "package b\n\nvar _ =\n")
