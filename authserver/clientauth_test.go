@@ -117,6 +117,7 @@ func newAuthServer(t testing.TB) *fixture {
 		AssertionIssuers: []authserver.AssertionIssuer{
 			{Issuer: partner, Keys: keySet(t, publicKey(partnerKey, "p1")), Scopes: []string{"read", "write"}},
 			{Issuer: "people", Keys: keySet(t, publicKey(partnerKey, "")), Subjects: []string{"alice", "bob"}},
+			{Issuer: "staff", Keys: keySet(t, publicKey(partnerKey, "")), Subjects: []string{"carol"}, Scopes: []string{"read", "write"}},
 		},
 		Logger: slog.New(slog.DiscardHandler),
 		Now:    f.now,

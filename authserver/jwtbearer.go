@@ -98,6 +98,13 @@ func (s *Server) exchangeAssertion(ctx context.Context, request *tokenRequest, s
 	if !slices.Contains(issuer.Subjects, subject) {
 		return nil, refusal("the issuer of the assertion may not speak for its subject")
 	}
+	switch named, err := s.UserByName(ctx, subject); {
+	case errors.Is(err, ErrUnknown): // it is nobody who could be disabled
+	case err != nil:
+		return nil, err
+	case named.Disabled:
+		return nil, refusal("the subject of the assertion is disabled")
+	}
 	if scope, err = issuer.limit(scope, form["scope"] != ""); err != nil {
 		return nil, refuse(http.StatusBadRequest, "invalid_scope", err.Error())
 	}

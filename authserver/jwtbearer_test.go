@@ -171,6 +171,16 @@ func TestG05AnAssertionIsGrantedOnce(t *testing.T) {
 		response, _ := f.do(t, request{path: "/oauth2/token", form: assertionForm(f.byKey(t, object{"jti": jti}))})
 		assert.Equal(t, 200, response.StatusCode)
 	})
+	t.Run("F08 attack: somebody speaks for a user who is disabled", func(t *testing.T) {
+		spoken := func() url.Values { return jwtBearer(f.byPartner(t, object{"iss": "staff", "sub": "carol"})) }
+		require.Equal(t, 200, ask(spoken()), "there is no such user")
+		f.addUser(t, "carol", password)
+		require.Equal(t, 200, ask(spoken()))
+		f.disableUser(t, "carol", true)
+		assert.Equal(t, 400, ask(spoken()))
+		f.disableUser(t, "carol", false)
+		assert.Equal(t, 200, ask(spoken()))
+	})
 	t.Run("fifty at once, one winner", func(t *testing.T) {
 		assert.Equal(t, 1, winners(t, f, jwtBearer(f.byPartner(t), "client_id", "public")))
 		assert.Equal(t, 1, winners(t, f, jwtBearer(f.byPartner(t, object{"jti": nil, "nonce": rand.Text()}), "client_id", "public")))
