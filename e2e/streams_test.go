@@ -304,7 +304,7 @@ func TestEndAtExpiry(t *testing.T) {
 		}
 		`+app.proxy()))
 	const token = "token-of-a-few-seconds"
-	exp := time.Now().Unix() + 4
+	exp := time.Now().Unix() + 8
 	as.on(token, active(claims{"exp": exp}))
 	opened := make(map[string]*open)
 	for _, path := range []string{"/events/by-default", "/download/by-default", "/download/all", "/events/off"} {
