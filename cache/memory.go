@@ -118,14 +118,26 @@ func NewMemory(budget int64) (*Memory, error) {
 
 // get returns the entry of a key, or nil.
 func (m *Memory) get(k key) *entry {
-	// ristretto compares 64 bits only; a collision must not hand one user's identity to another.
-	if e, ok := m.active.Get(k.hash()); ok && e.key == k {
+	if e := m.shown(k); e != nil {
 		return e
 	}
 	if e := m.newcomers.get(k); e != nil {
 		return e
 	}
+	// Between the two looks it may have ceased to be new.
+	if e := m.shown(k); e != nil {
+		return e
+	}
 	return m.inactive.get(k)
+}
+
+// shown returns the entry of a key that ristretto shows, or nil.
+func (m *Memory) shown(k key) *entry {
+	// ristretto compares 64 bits only; a collision must not hand one user's identity to another.
+	if e, ok := m.active.Get(k.hash()); ok && e.key == k {
+		return e
+	}
+	return nil
 }
 
 // put remembers an entry in place of what was there. It says whether an active one may be seen in the place of an
