@@ -138,3 +138,19 @@ func TestGuard(t *testing.T) {
 		})
 	}
 }
+
+func TestWithin(t *testing.T) {
+	written := "Bearer token-1234, abc and pat_0123456789"
+	for name, test := range map[string]struct{ texts, found []string }{
+		"long, short, at the end":     {[]string{"token-1234", "abc", "pat_0123456789"}, []string{"abc", "token-1234", "pat_0123456789"}},
+		"as long as what they end by": {[]string{"ken-1234"}, []string{"ken-1234"}},
+		"the whole":                   {[]string{written}, []string{written}},
+		"two with one ending":         {[]string{"r token-1234", "x token-1234"}, []string{"r token-1234"}},
+		"twice":                       {[]string{"pat_0123456789", "23456789"}, []string{"pat_0123456789", "23456789"}},
+		"none":                        {[]string{"token-12345", "abd", "at_01234567890"}, nil},
+	} {
+		t.Run(name, func(t *testing.T) {
+			assert.Equal(t, test.found, within(written, test.texts))
+		})
+	}
+}
