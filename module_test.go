@@ -2,6 +2,7 @@ package portcullis_test
 
 import (
 	"context"
+	"crypto/rand"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -11,6 +12,7 @@ import (
 	"net/http/httptest"
 	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -489,7 +491,7 @@ func TestAClientThatHangsUpIsNobodysFault(t *testing.T) {
 }
 
 // BenchmarkHandler compares a request that passes the handler with one that does not. Both include what Caddy's server
-// does to every request before the first handler.
+// does to every request before the first handler; a new token includes the call to an authority in the same process.
 func BenchmarkHandler(b *testing.B) {
 	g := newGateway(b, fmt.Sprintf(`{"active":true,"username":"alice","sub":"4711","client_id":"app","scope":"orders:read orders:write","iss":"https://as.example.com","aud":"https://api.example.com","exp":%d,"groups":["a","b"]}`,
 		time.Now().Add(time.Hour).Unix()), `,"scope":["orders:read"],"audience":["https://api.example.com"]`)
@@ -500,6 +502,10 @@ func BenchmarkHandler(b *testing.B) {
 	}{
 		{"bare", next.ServeHTTP},
 		{"remembered", func(w http.ResponseWriter, r *http.Request) error { return g.ServeHTTP(w, r, next) }},
+		{"new", func(w http.ResponseWriter, r *http.Request) error {
+			r.Header["Authorization"] = []string{"Bearer " + rand.Text()}
+			return g.ServeHTTP(w, r, next)
+		}},
 	} {
 		b.Run(run.name, func(b *testing.B) {
 			w := httptest.NewRecorder()
@@ -519,6 +525,46 @@ func BenchmarkHandler(b *testing.B) {
 			}
 		})
 	}
+}
+
+// BenchmarkCrowd has 64 requests come at once with a token that nobody has asked about yet, at an authority that takes 50 ms,
+// and reports what the slowest of them has waited for.
+func BenchmarkCrowd(b *testing.B) {
+	const size, delay = 64, 50 * time.Millisecond
+	var calls atomic.Int64
+	authority := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		calls.Add(1)
+		<-time.After(delay)
+		w.Header().Set("Content-Type", "application/json")
+		_, _ = io.WriteString(w, `{"active":true,"username":"alice"}`)
+	}))
+	b.Cleanup(authority.Close)
+	handler, err := provision(b, ``, fmt.Sprintf(`{"authority":{"endpoint":%q,"client":{"id":"gw","secret":"s"}}}`, authority.URL))
+	require.NoError(b, err)
+	next := caddyhttp.HandlerFunc(func(http.ResponseWriter, *http.Request) error { return nil })
+
+	var slowest []float64
+	for b.Loop() {
+		token := "Bearer " + rand.Text()
+		waited := make([]time.Duration, size)
+		var group sync.WaitGroup
+		for i := range size {
+			w, r := httptest.NewRecorder(), httptest.NewRequest("GET", "/orders", nil)
+			r.Header.Set("Authorization", token)
+			r = prepare(r, w)
+			group.Go(func() {
+				began := time.Now()
+				assert.NoError(b, handler.ServeHTTP(w, r, next))
+				waited[i] = time.Since(began)
+			})
+		}
+		group.Wait()
+		slowest = append(slowest, slices.Max(waited).Seconds()*1000)
+	}
+	require.EqualValues(b, len(slowest), calls.Load(), "one call for each crowd")
+	slices.Sort(slowest)
+	b.ReportMetric(slowest[len(slowest)/2], "slowest-ms")
+	b.ReportMetric(slowest[len(slowest)-1], "worst-ms")
 }
 
 var benchURL = httptest.NewRequest("GET", "http://localhost/orders", nil).URL

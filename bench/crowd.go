@@ -31,7 +31,7 @@ func (b *bench) crowd(ctx context.Context) (err error) {
 		return err
 	}
 
-	var slowest, elapsed sample
+	var slowest, without, elapsed sample
 	if _, err := ask[nothing](ctx, b.authority, "Delay", crowdDelay); err != nil {
 		return err
 	}
@@ -43,6 +43,10 @@ func (b *bench) crowd(ctx context.Context) (err error) {
 			return err
 		}
 		slowest = append(slowest, float64(sent.Slowest)/float64(time.Millisecond))
+		if sent, err = b.sendAsked(ctx, 0, Plan{Address: p.bare, Connections: crowdSize, Requests: crowdSize, Tokens: 1}); err != nil {
+			return err
+		}
+		without = append(without, float64(sent.Slowest)/float64(time.Millisecond))
 	}
 	if _, err := ask[nothing](ctx, b.authority, "Delay", time.Duration(0)); err != nil {
 		return err
@@ -63,6 +67,10 @@ func (b *bench) crowd(ctx context.Context) (err error) {
 		[]string{
 			fmt.Sprintf("%d at once for one token, the authority takes %s, %d times", crowdSize, crowdDelay, b.crowds),
 			"1 each time", "slowest answer, ms", slowest.show(1), strconv.FormatFloat(slowest.quantile(1), 'f', 1, 64),
+		},
+		[]string{
+			fmt.Sprintf("%d at once without `introspect`, for comparison, %d times", crowdSize, b.crowds),
+			"0", "slowest answer, ms", without.show(1), strconv.FormatFloat(without.quantile(1), 'f', 1, 64),
 		},
 		[]string{
 			fmt.Sprintf("%d tokens, each %d times, from %d clients, %d times", b.tokens, repeats, crowdSize, b.largeCrowds),

@@ -21,7 +21,7 @@ type caller struct {
 	auth        [2]ClientAuth
 	ways        *Ways
 	header      http.Header
-	httpClient  *http.Client
+	transport   http.RoundTripper
 	retries     int
 	maxResponse int64
 	// accept is the type of response that is asked for.
@@ -36,26 +36,17 @@ type reply struct {
 }
 
 func newCaller(auth, other ClientAuth, ways *Ways, header http.Header, transport http.RoundTripper, retries int, maxResponse int64) *caller {
-	c := &caller{auth: [2]ClientAuth{auth, other}, ways: ways, header: header, retries: retries, maxResponse: maxResponse, accept: "application/json"}
+	c := &caller{auth: [2]ClientAuth{auth, other}, ways: ways, header: header, transport: transport, retries: retries, maxResponse: maxResponse, accept: "application/json"}
 	if c.ways == nil {
 		c.ways = new(Ways)
 	}
 	if c.maxResponse <= 0 {
 		c.maxResponse = DefaultMaxResponse
 	}
-	c.httpClient = newHTTPClient(transport)
+	if c.transport == nil {
+		c.transport = DefaultTransport()
+	}
 	return c
-}
-
-// newHTTPClient returns a client that follows no redirect: a POST would become a GET, or hand a token to a stranger.
-func newHTTPClient(transport http.RoundTripper) *http.Client {
-	if transport == nil {
-		transport = DefaultTransport()
-	}
-	return &http.Client{
-		Transport:     transport,
-		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
-	}
 }
 
 // DefaultTransport is the one that carries all calls for which nobody names another. It outlives every reload, and so do its
@@ -81,6 +72,9 @@ func bounded(parent context.Context, timeout time.Duration) (context.Context, co
 		deadline = earlier
 	}
 	ctx, cancel := context.WithDeadline(context.Background(), deadline)
+	if parent.Done() == nil {
+		return ctx, cancel
+	}
 	stop := context.AfterFunc(parent, func() {
 		if !errors.Is(parent.Err(), context.DeadlineExceeded) {
 			cancel()
@@ -101,7 +95,7 @@ type renewable interface {
 
 // post sends a form, and repeats a call for which judge says that this makes sense, and once a call for which the
 // credentials had run out.
-func (c *caller) post(ctx context.Context, endpoint string, form url.Values, judge func(*reply) (again bool, err error)) error {
+func (c *caller) post(ctx context.Context, endpoint *url.URL, form url.Values, judge func(*reply) (again bool, err error)) error {
 	return c.signIn(ctx, func(auth ClientAuth) error {
 		renewed := false
 		for attempt := 0; ; attempt++ {
@@ -119,11 +113,12 @@ func (c *caller) post(ctx context.Context, endpoint string, form url.Values, jud
 	})
 }
 
-func (c *caller) postOnce(ctx context.Context, endpoint string, form url.Values, auth ClientAuth, judge func(*reply) (bool, error)) (again, renew bool, err error) {
-	request, err := http.NewRequestWithContext(ctx, http.MethodPost, endpoint, nil)
-	if err != nil {
-		return false, false, fmt.Errorf("%w: making the request", ErrUnavailable)
-	}
+func (c *caller) postOnce(ctx context.Context, endpoint *url.URL, form url.Values, auth ClientAuth, judge func(*reply) (bool, error)) (again, renew bool, err error) {
+	target := *endpoint
+	request := (&http.Request{
+		Method: http.MethodPost, URL: &target, Host: target.Host, Header: make(http.Header, len(c.header)+4),
+		Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
+	}).WithContext(ctx)
 	for name, values := range c.header {
 		request.Header[name] = slices.Clone(values)
 	}
@@ -140,7 +135,7 @@ func (c *caller) postOnce(ctx context.Context, endpoint string, form url.Values,
 	request.Header.Set("Content-Type", "application/x-www-form-urlencoded")
 	request.Header.Set("Accept", c.accept)
 
-	response, err := send(c.httpClient, request, c.maxResponse)
+	response, err := send(c.transport, request, c.maxResponse)
 	if err != nil {
 		return !errors.Is(err, ErrMalformed), false, err
 	}
@@ -151,12 +146,13 @@ func (c *caller) postOnce(ctx context.Context, endpoint string, form url.Values,
 	return again, renew, err
 }
 
-// send makes a call and reads the response whole.
-func send(client *http.Client, request *http.Request, maxResponse int64) (*reply, error) {
+// send makes a call and reads the response whole. A redirect is a response: followed, a POST would become a GET, or hand a
+// token to a stranger.
+func send(transport http.RoundTripper, request *http.Request, maxResponse int64) (*reply, error) {
 	if request.Header.Get("User-Agent") == "" {
 		request.Header.Set("User-Agent", "portcullis")
 	}
-	response, err := client.Do(request)
+	response, err := transport.RoundTrip(request)
 	if err != nil {
 		return nil, callError(request.Context(), "asking the authorization server", err)
 	}

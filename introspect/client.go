@@ -16,7 +16,7 @@ import (
 // client's request but the token, and reads no more of an answer than it was told to. It is safe for concurrent
 // use.
 type Client struct {
-	endpoint   string // empty: the one that discovery finds
+	endpoint   *url.URL // nil: the one that discovery finds
 	discovery  *Discovery
 	query      url.Values
 	hint       string
@@ -148,19 +148,19 @@ func isLoopback(host string) bool {
 }
 
 // withQuery adds parameters to a URL, and leaves the query that it has as it is written.
-func withQuery(endpoint string, parameters url.Values) (string, error) {
-	if len(parameters) == 0 {
-		return endpoint, nil
-	}
+func withQuery(endpoint string, parameters url.Values) (*url.URL, error) {
 	parsed, err := url.Parse(endpoint)
 	if err != nil {
-		return "", errors.New("endpoint: not a URL")
+		return nil, errors.New("endpoint: not a URL")
+	}
+	if len(parameters) == 0 {
+		return parsed, nil
 	}
 	if parsed.RawQuery != "" {
 		parsed.RawQuery += "&"
 	}
 	parsed.RawQuery += parameters.Encode()
-	return parsed.String(), nil
+	return parsed, nil
 }
 
 // Introspect asks the endpoint.
@@ -192,20 +192,20 @@ func (c *Client) Introspect(ctx context.Context, token Token) (*Answer, error) {
 }
 
 // findEndpoint returns the endpoint that is configured, or else the one that the authority publishes.
-func (c *Client) findEndpoint(ctx context.Context) (string, error) {
-	if c.endpoint != "" {
+func (c *Client) findEndpoint(ctx context.Context) (*url.URL, error) {
+	if c.endpoint != nil {
 		return c.endpoint, nil
 	}
 	metadata, err := c.discovery.Metadata(ctx)
 	if err != nil {
-		return "", err
+		return nil, err
 	}
 	return withQuery(metadata.IntrospectionEndpoint, c.query)
 }
 
 // doubt has the metadata looked at again where a call failed in a way that another endpoint would explain.
 func (c *Client) doubt(err error) {
-	if c.endpoint == "" && !errors.Is(err, context.Canceled) {
+	if c.endpoint == nil && !errors.Is(err, context.Canceled) {
 		c.discovery.Doubt()
 	}
 }

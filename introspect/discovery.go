@@ -72,6 +72,9 @@ func NewDiscovery(config DiscoveryConfig) (*Discovery, error) {
 	if config.Now == nil {
 		config.Now = time.Now
 	}
+	if config.Transport == nil {
+		config.Transport = DefaultTransport()
+	}
 	known := config.Known
 	if known == nil {
 		known = new(Discovered)
@@ -192,7 +195,7 @@ func (d *Discovery) read(ctx context.Context, place string) (*Metadata, error) {
 		return nil, fmt.Errorf("%w: making the request for the metadata", ErrUnavailable)
 	}
 	request.Header.Set("Accept", "application/json")
-	response, err := send(newHTTPClient(d.config.Transport), request, d.config.MaxResponse)
+	response, err := send(d.config.Transport, request, d.config.MaxResponse)
 	switch {
 	case err != nil:
 		return nil, err

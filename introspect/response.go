@@ -93,7 +93,7 @@ func cause(err error) string {
 
 // isJSON accepts what calls itself JSON, and an answer that says nothing of its type.
 func isJSON(contentType string) bool {
-	if contentType == "" {
+	if contentType == "" || contentType == "application/json" {
 		return true
 	}
 	mediaType, _, err := mime.ParseMediaType(contentType)

@@ -14,7 +14,7 @@ import (
 // TokenSource signs in with an access token of the gateway's own, which it gets by the client credentials grant (RFC 6749
 // section 4.4) when it is first needed, and renews ahead of its expiry. It is safe for concurrent use.
 type TokenSource struct {
-	endpoint string
+	endpoint *url.URL
 	form     url.Values
 	caller   *caller
 	timeout  time.Duration
@@ -81,11 +81,15 @@ func NewTokenSource(config TokenSourceConfig) (*TokenSource, error) {
 	if err := CheckURL(config.Endpoint, config.InsecureHTTP); err != nil {
 		return nil, fmt.Errorf("bearer_from: %w", err)
 	}
+	endpoint, err := withQuery(config.Endpoint, nil)
+	if err != nil {
+		return nil, err
+	}
 	if config.Auth == nil {
 		return nil, errors.New("bearer_from: no client authentication: add 'client <id> <secret>'")
 	}
 	source := &TokenSource{
-		endpoint: config.Endpoint,
+		endpoint: endpoint,
 		form:     url.Values{"grant_type": {"client_credentials"}},
 		timeout:  config.Timeout,
 		now:      config.Now,
