@@ -3,6 +3,7 @@ package authserver_test
 import (
 	"net/http"
 	"net/url"
+	"slices"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -167,6 +168,25 @@ func TestTheImplicitGrant(t *testing.T) {
 	response, members := f.do(t, request{path: "/oauth2/token", form: url.Values{"grant_type": {"implicit"}, "client_id": {"spa"}}})
 	assert.Equal(t, 400, response.StatusCode)
 	assert.Equal(t, "unsupported_grant_type", members["error"], "it is none of the token endpoint's")
+}
+
+// A consent to codes, which only the client can redeem, is none to tokens that lie in the browser.
+func TestR11AnImplicitTokenIsAskedForEveryTime(t *testing.T) {
+	f := newLegacyServer(t)
+	config := legacyConfig(t)
+	config.Clients = append(config.Clients, authserver.Client{
+		ID: "both", Secret: secret(t, "both-secret"), Grants: []string{authserver.GrantAuthorizationCode, authserver.GrantImplicit},
+		RedirectURIs: []string{oldCallback}, Scopes: []string{"read"},
+	})
+	f.configure(t, config)
+	b := f.browser()
+	code := []string{"client_id", "both", "redirect_uri", oldCallback, "scope", "read"}
+	token := slices.Concat(code, []string{"response_type", "token", "code_challenge", "", "code_challenge_method", ""})
+	require.NotEmpty(t, b.code(t, code...))
+	assert.False(t, b.asks(t, code...))
+	assert.True(t, b.asks(t, token...), "attack: a code was allowed, a token is fetched")
+	require.NotEmpty(t, b.submit(t, b.open(t, authorization(token...)), "decision", "allow").fragment(t).Get("access_token"))
+	assert.True(t, b.asks(t, token...))
 }
 
 func TestF09AnImplicitTokenEndsWithTheSession(t *testing.T) {

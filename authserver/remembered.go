@@ -39,9 +39,10 @@ type consent struct {
 }
 
 // agreed tells whether the user need not be asked: the client is trusted, or nobody else can receive its responses and
-// the user has allowed as much before. Such a consent is used thereby.
+// the user has allowed as much before. Such a consent is used thereby. A token in a redirect asks for no credentials of the
+// client, so that whoever receives the response has it.
 func (s *Server) agreed(ctx context.Context, a *authorization, user *User, scope []string) (bool, error) {
-	if a.asks("consent") || !a.client.Trusted && a.client.isUnproven(a.redirectURI) {
+	if a.asks("consent") || !a.client.Trusted && (a.implicit || a.client.isUnproven(a.redirectURI)) {
 		return false, nil
 	}
 	return s.changeConsent(ctx, a, user, func(c *consent) bool {
