@@ -54,6 +54,8 @@ type exception struct {
 	Type, Text string
 	// Error is the error code of OAuth (RFC 6749 sections 4.1.2.1 and 5.2).
 	Error string
+	// Challenge are the parameters of the challenge of a resource.
+	Challenge object
 	// Token is the token that the library does not want to use.
 	Token object
 }

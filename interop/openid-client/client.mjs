@@ -144,6 +144,7 @@ for await (const line of createInterface({ input: process.stdin })) {
 			type: error.code ?? error.name,
 			error: error.error ?? challenge.error ?? "",
 			text: `${error.message} ${error.error_description ?? challenge.error_description ?? ""}`.trim(),
+			challenge,
 		};
 	}
 	console.log(JSON.stringify(outcome));
