@@ -71,7 +71,12 @@ func (h *Handler) passOn(w http.ResponseWriter, r *http.Request, v *visit, next 
 			v.follow(late, *answer)
 		}
 	}
-	return next.ServeHTTP(w, r)
+	err := next.ServeHTTP(w, r)
+	if late.cancel != nil && v.stream.ended() != "" {
+		// A handler that does not care about errors would have the server end the stream as if the response were whole.
+		panic(http.ErrAbortHandler)
+	}
+	return err
 }
 
 // stream is a response that ends with the tokens of its request.

@@ -209,13 +209,13 @@ func TestK10AnEventStreamOverHTTP3EndsWithItsToken(t *testing.T) {
 				w.Header().Set("Content-Type", "text/event-stream")
 			}
 			request = prepare(request, w)
-			err := g.ServeHTTP(w, request, caddyhttp.HandlerFunc(func(w http.ResponseWriter, r *http.Request) error {
+			quiet := caddyhttp.HandlerFunc(func(w http.ResponseWriter, r *http.Request) error {
 				w.WriteHeader(http.StatusOK)
 				g.revoked.Store(true)
 				<-r.Context().Done()
 				return nil
-			}))
-			require.NoError(t, err)
+			})
+			assert.PanicsWithValue(t, http.ErrAbortHandler, func() { _ = g.ServeHTTP(w, request, quiet) }, "it does not look whole")
 			assert.EqualValues(t, 2, w.deadlines.Load())
 		})
 	}

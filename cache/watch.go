@@ -49,8 +49,8 @@ type Asker struct {
 // NewWatch returns a Watch that nobody has joined.
 func NewWatch() *Watch { return &Watch{tokens: make(map[introspect.Digest]*watched)} }
 
-// Join lets the Watch ask in this way once those that joined before have left. The last one never leaves: what is open
-// outlives its configuration.
+// Join lets the Watch ask in this way, from the next time that it asks. Of several it asks in the way of the one that asks
+// most often, and of those in the way of the first. The last one never leaves: what is open outlives its configuration.
 func (w *Watch) Join(asker *Asker) (leave func()) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -70,12 +70,29 @@ func (w *Watch) Join(asker *Asker) (leave func()) {
 	}
 }
 
-// asker is who asks now, or nil. The caller holds the lock.
-func (w *Watch) asker() *Asker {
-	if len(w.askers) > 0 {
-		return w.askers[0]
+// joined are those that may ask. The caller holds the lock.
+func (w *Watch) joined() []*Asker {
+	if len(w.askers) == 0 && w.last != nil {
+		return []*Asker{w.last}
 	}
-	return w.last
+	return w.askers
+}
+
+// asker is who asks now, or nil. The caller holds the lock.
+func (w *Watch) asker() (asker *Asker) {
+	for _, other := range w.joined() {
+		if asker == nil || other.Every > 0 && (asker.Every <= 0 || other.Every < asker.Every) {
+			asker = other
+		}
+	}
+	return asker
+}
+
+// lost says whether a token is no good any more since nobody could be asked about it for so long. The caller holds the lock.
+func (w *Watch) lost(age time.Duration) bool {
+	return slices.ContainsFunc(w.joined(), func(a *Asker) bool {
+		return a.Every > 0 && a.Stale >= 0 && age >= a.Every+a.Stale
+	})
 }
 
 // remembered is what is remembered of a token, or nil. The caller holds the lock.
@@ -307,7 +324,7 @@ func (t *watched) ask() {
 		return
 	case err == nil:
 		t.learn(answer)
-	case !errors.Is(err, introspect.ErrSaturated) && asker.Stale >= 0 && now.Sub(t.answer.AskedAt) >= asker.Every+asker.Stale:
+	case !errors.Is(err, introspect.ErrSaturated) && t.watch.lost(now.Sub(t.answer.AskedAt)):
 		t.finish(Unconfirmed)
 		return
 	}

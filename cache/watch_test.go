@@ -326,6 +326,46 @@ func TestWhatIsOpenOutlivesReloads(t *testing.T) {
 	})
 }
 
+// Authorities of one endpoint and client share a Watch. The one that is strictest is the one that counts, whoever came first.
+func TestK10TheStrictestSettingsCountForWhatIsOpen(t *testing.T) {
+	strict := cache.Asker{Every: time.Minute, Stale: 30 * time.Second}
+	for name, other := range map[string]cache.Asker{
+		"one that never asks":                             {Stale: -1},
+		"one that never asks, nor lets anything be stale": {Stale: 0},
+		"one that asks less often":                        {Every: time.Hour, Stale: -1},
+		"one that is less patient, but asks less often":   {Every: 10 * time.Minute, Stale: 0},
+	} {
+		for order, askers := range map[string][]cache.Asker{"first": {other, strict}, "last": {strict, other}} {
+			t.Run(name+" comes "+order, func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					as, watch := new(teller), cache.NewWatch()
+					for _, asker := range askers {
+						asker.Introspector, asker.Remembered = as, remembers
+						defer watch.Join(&asker)()
+					}
+					begin := func() <-chan ending {
+						as.says(map[string]any{"active": true}, nil)
+						open, ends := opened(t, watch, as, "t")
+						t.Cleanup(open.Close)
+						return ends
+					}
+					ends := begin()
+					as.says(map[string]any{"active": false}, nil)
+					end, _ := after(ends, never)
+					assert.Equal(t, cache.Inactive, end.why)
+					assert.LessOrEqual(t, end.after, 2*time.Minute)
+
+					ends = begin()
+					as.says(nil, introspect.ErrUnavailable)
+					end, _ = after(ends, never)
+					assert.Equal(t, cache.Unconfirmed, end.why)
+					assert.LessOrEqual(t, end.after, 2*time.Minute)
+				})
+			})
+		}
+	}
+}
+
 // BenchmarkWatch shows what an open stream takes. No goroutine is among it.
 func BenchmarkWatch(b *testing.B) {
 	const streams = 10_000

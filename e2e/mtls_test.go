@@ -37,12 +37,14 @@ func clientCert(certificate *tls.Certificate) string {
 	return ":" + base64.StdEncoding.EncodeToString(certificate.Certificate[0]) + ":"
 }
 
-// secureSite starts a gateway with a site that speaks TLS, and returns how to ask it with a certificate, or without one.
-func secureSite(t *testing.T, as *authority, site string, clientAuth string) (g *gateway, ask func(t *testing.T, certificate *tls.Certificate, token string, edits ...func(*http.Request)) *testgateway.Reply) {
+// secureSite starts a gateway with a site that speaks TLS, and returns how to ask it with a certificate, or without one. Who
+// vouches for the site is in the gateway's file ca.pem.
+func secureSite(t *testing.T, as *authority, site, clientAuth string, options ...string) (g *gateway, ask func(t *testing.T, certificate *tls.Certificate, token string, edits ...func(*http.Request)) *testgateway.Reply) {
 	t.Helper()
 	g = newGateway(t)
 	trusted := newCA(t)
 	certificate, key := trusted.issue(t, "api")
+	g.writeFile(t, "ca.pem", trusted.pem)
 	g.Start(t, fmt.Sprintf(`{
 	admin %s
 	auto_https disable_redirects
@@ -56,7 +58,7 @@ https://%s {
 	}
 %s
 }
-`, g.Admin, as.option(""), secureAddress(g), g.writeFile(t, "site.pem", certificate), g.writeFile(t, "site.key", key), clientAuth, site))
+`, g.Admin, as.option("", options...), secureAddress(g), g.writeFile(t, "site.pem", certificate), g.writeFile(t, "site.key", key), clientAuth, site))
 	roots := x509.NewCertPool()
 	roots.AddCert(trusted.certificate)
 	return g, func(t *testing.T, certificate *tls.Certificate, token string, edits ...func(*http.Request)) *testgateway.Reply {

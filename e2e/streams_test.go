@@ -8,6 +8,7 @@ import (
 	"maps"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"os/exec"
 	"strings"
 	"sync"
@@ -132,8 +133,15 @@ func unencryptedHTTP2() *http.Transport {
 // webSocket opens a WebSocket, on which nothing more is said once both sides have heard each other.
 func (g *gateway) webSocket(t *testing.T, name, token string) *open {
 	t.Helper()
+	return g.webSocketAt(t, "ws://"+g.address+"/ws/"+name, token)
+}
+
+// webSocketAt opens a WebSocket at a URL, with a client that has further environment variables.
+func (g *gateway) webSocketAt(t *testing.T, url, token string, environment ...string) *open {
+	t.Helper()
 	g.Guard(token)
-	command := exec.Command(python, "../examples/websocket/client.py", "ws://"+g.address+"/ws/"+name)
+	command := exec.Command(python, "../examples/websocket/client.py", url)
+	command.Env = append(os.Environ(), environment...)
 	command.Stdin = strings.NewReader(token + "\n")
 	client := testgateway.Run(t, command)
 	client.Await(t, " says hello")
@@ -149,7 +157,12 @@ func (g *gateway) webSocket(t *testing.T, name, token string) *open {
 func (g *gateway) reading(t *testing.T, transport http.RoundTripper, path, token string) *open {
 	t.Helper()
 	g.Guard(token)
-	response, err := transport.RoundTrip(g.request(t, t.Context(), path, token))
+	return reading(t, transport, g.request(t, t.Context(), path, token))
+}
+
+func reading(t *testing.T, transport http.RoundTripper, request *http.Request) *open {
+	t.Helper()
+	response, err := transport.RoundTrip(request)
 	require.NoError(t, err)
 	t.Cleanup(func() { _ = response.Body.Close() })
 	require.Equal(t, http.StatusOK, response.StatusCode)
@@ -348,6 +361,28 @@ func TestStreamsEndWhenTheEmbeddedServerRevokes(t *testing.T) {
 			kept.ends(t)
 			assert.Equal(t, "data: last\n", kept.rest)
 		})
+	}
+}
+
+// Attack: a revoked token goes on being used in a stream, since another authority of the same endpoint and client, whose
+// tokens nobody asks about again, is there too.
+func TestK10AStreamEndsBesideALaxAuthority(t *testing.T) {
+	t.Parallel()
+	as, app, g := newAuthority(t), newStreamer(t), newGateway(t)
+	g.Start(t, g.caddyfile(
+		as.option("first", "cache {\nrevalidate off\n}")+as.option("strict", "cache {\nrevalidate 500ms\n}")+as.option("third", "cache {\nrevalidate 1h\n}"),
+		"introspect /events/first first\nintrospect /events/strict strict\nintrospect /events/third third\n"+app.proxy()))
+	const token = "token-of-a-strict-authority"
+	as.on(token, active(nil))
+	var streams []*open
+	for _, path := range []string{"/events/first", "/events/strict", "/events/third"} {
+		streams = append(streams, g.reading(t, &http.Transport{DisableKeepAlives: true}, path, token))
+	}
+	as.on(token, says(claims{"active": false}))
+	since := time.Now()
+	for _, stream := range streams {
+		assert.Less(t, stream.ends(t).Sub(since), time.Second+promptly)
+		assert.Error(t, stream.err)
 	}
 }
 

@@ -40,24 +40,26 @@ func TestMTLS(t *testing.T) {
 	const token = "token-of-alice"
 	gateway.Guard(token)
 	root := filepath.Join(gateway.Dir, "data", "caddy", "pki", "authorities", "local", "root.crt")
-	curl := func(path string, options ...string) string {
-		arguments := []string{"curl", "-s", "-i", "--http1.1", "--cacert", root, "-H", "Authorization: Bearer " + token, "https://localhost:" + port + path}
+	curl := func(version, path string, options ...string) string {
+		arguments := []string{"curl", "-s", "-i", version, "--cacert", root, "-H", "Authorization: Bearer " + token, "https://localhost:" + port + path}
 		return strings.ReplaceAll(run(append(arguments, options...)...), "\r", "")
 	}
 	identity := func(name string) []string { return []string{"--cert", name + ".pem", "--key", name + ".key"} }
 
-	for _, path := range []string{"/orders/7", "/"} {
-		answer := curl(path, identity("client")...)
-		assert.Contains(t, answer, "HTTP/1.1 200")
-		assert.True(t, strings.HasSuffix(answer, "\n\nGET "+path+"\nRemote-User:   alice\nAuthorization: \nClient-Cert:   \n"), answer)
-		for name, options := range map[string][]string{
-			"H01 a stolen token":                       nil,
-			"H01 a stolen token, with a certificate":   identity("thief"),
-			"H05 a stolen token, with a forged header": {"-H", "Client-Cert: :" + certificate(t, dir) + ":"},
-		} {
-			answer := curl(path, options...)
-			assert.Contains(t, answer, "HTTP/1.1 401", name)
-			assert.Contains(t, answer, `Www-Authenticate: Bearer realm="portcullis", error="invalid_token"`, name)
+	for option, version := range map[string]string{"--http1.1": "HTTP/1.1", "--http2": "HTTP/2"} {
+		for _, path := range []string{"/orders/7", "/"} {
+			answer := curl(option, path, identity("client")...)
+			assert.Contains(t, answer, version+" 200")
+			assert.True(t, strings.HasSuffix(answer, "\n\nGET "+path+"\nRemote-User:   alice\nAuthorization: \nClient-Cert:   \n"), answer)
+			for name, options := range map[string][]string{
+				"H01 a stolen token":                       nil,
+				"H01 a stolen token, with a certificate":   identity("thief"),
+				"H05 a stolen token, with a forged header": {"-H", "Client-Cert: :" + certificate(t, dir) + ":"},
+			} {
+				answer := curl(option, path, options...)
+				assert.Contains(t, answer, version+" 401", name)
+				assert.Regexp(t, `(?i:www-authenticate): Bearer realm="portcullis", error="invalid_token"`, answer, name)
+			}
 		}
 	}
 }

@@ -28,6 +28,8 @@ type oidcProvider struct {
 	url string
 	// key is the file of the private key of its client key-client.
 	key string
+	// transport is how a browser reaches it, or nil.
+	transport http.RoundTripper
 }
 
 func startOIDCProvider(t *testing.T) *oidcProvider {
@@ -36,7 +38,12 @@ func startOIDCProvider(t *testing.T) *oidcProvider {
 	key, public := newKey(t)
 	command.Env = append(os.Environ(), "KEY_CLIENT_JWKS="+public)
 	url := testgateway.Run(t, command).Await(t, "http://127.0.0.1:")
-	return &oidcProvider{endpoints{url + "/token", url + "/token/introspection", url + "/token/revocation"}, url, key}
+	return newOIDCProvider(url, key)
+}
+
+func newOIDCProvider(url, key string) *oidcProvider {
+	paths := endpoints{url + "/token", url + "/token/introspection", url + "/token/revocation"}
+	return &oidcProvider{endpoints: paths, url: url, key: key}
 }
 
 // newKey makes a key pair, and returns the file of the private key and the JWK set of the public one.
@@ -62,11 +69,29 @@ const callback = "https://orders.example.com/callback"
 // signIn gets tokens for the user jane by the authorization code grant.
 func (p *oidcProvider) signIn(t *testing.T, client credentials) issued {
 	t.Helper()
+	request := url.Values{
+		"response_type": {"code"},
+		"client_id":     {client.id},
+		"redirect_uri":  {callback},
+		"scope":         {"openid offline_access orders:read"},
+		"prompt":        {"consent"},
+	}
+	return p.issue(t, client, url.Values{
+		"grant_type":   {"authorization_code"},
+		"code":         {p.agree(t, p.url+"/auth?"+request.Encode()).Query().Get("code")},
+		"redirect_uri": {callback},
+	})
+}
+
+// agree has jane agree to an authorization request, and returns where she is sent then.
+func (p *oidcProvider) agree(t *testing.T, request string) *url.URL {
+	t.Helper()
 	jar, err := cookiejar.New(nil)
 	require.NoError(t, err)
 	browser := &http.Client{
-		Jar:     jar,
-		Timeout: 20 * time.Second,
+		Transport: p.transport,
+		Jar:       jar,
+		Timeout:   20 * time.Second,
 		CheckRedirect: func(next *http.Request, _ []*http.Request) error {
 			if strings.HasPrefix(next.URL.String(), callback) {
 				return http.ErrUseLastResponse
@@ -75,25 +100,14 @@ func (p *oidcProvider) signIn(t *testing.T, client credentials) issued {
 		},
 	}
 	defer browser.CloseIdleConnections()
-	request := url.Values{
-		"response_type": {"code"},
-		"client_id":     {client.id},
-		"redirect_uri":  {callback},
-		"scope":         {"openid offline_access orders:read"},
-		"prompt":        {"consent"},
-	}
-	response, err := browser.Do(testgateway.Request(t, http.MethodGet, p.url+"/auth?"+request.Encode(), ""))
+	response, err := browser.Do(testgateway.Request(t, http.MethodGet, request, ""))
 	require.NoError(t, err)
 	page, err := testgateway.Read(response)
 	require.NoError(t, err)
 	location, err := response.Location()
 	require.NoError(t, err, page.Body)
 	require.True(t, strings.HasPrefix(location.String(), callback), location)
-	return p.issue(t, client, url.Values{
-		"grant_type":   {"authorization_code"},
-		"code":         {location.Query().Get("code")},
-		"redirect_uri": {callback},
-	})
+	return location
 }
 
 // oidc-provider decodes Basic credentials as RFC 6749 section 2.3.1 demands. It does not introspect its own JWT access

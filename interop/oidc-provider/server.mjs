@@ -8,9 +8,15 @@
 //
 // KEY_CLIENT_JWKS, if set, is the JSON Web Key Set (RFC 7517) of the public keys of key-client, which signs in with
 // private_key_jwt. Without it there is no key-client.
+//
+// TLS_CERTIFICATE and TLS_KEY, if set, are files with the certificate and the key of the server, which speaks TLS then, and
+// asks its clients for certificates. CERTIFICATE_JWKS is the JSON Web Key Set with the certificate of certificate-app and
+// certificate-gateway, with which they sign in (RFC 8705 section 2.2). The access tokens of certificate-app are bound to it.
 
 import { generateKeyPairSync, randomBytes } from 'node:crypto';
+import { readFileSync } from 'node:fs';
 import { createServer } from 'node:http';
+import { createServer as createSecureServer } from 'node:https';
 
 import Provider from 'oidc-provider';
 
@@ -66,6 +72,20 @@ function clients() {
 			jwks: JSON.parse(process.env.KEY_CLIENT_JWKS),
 		}));
 	}
+	if (process.env.CERTIFICATE_JWKS) {
+		const certified = {
+			token_endpoint_auth_method: 'self_signed_tls_client_auth',
+			jwks: JSON.parse(process.env.CERTIFICATE_JWKS),
+		};
+		list.push(asking({ client_id: 'certificate-gateway', ...certified }), {
+			client_id: 'certificate-app',
+			grant_types: ['client_credentials'],
+			response_types: [],
+			redirect_uris: [],
+			tls_client_certificate_bound_access_tokens: true,
+			...certified,
+		});
+	}
 	return list;
 }
 
@@ -74,7 +94,10 @@ function signingKey() {
 	return { ...privateKey.export({ format: 'jwk' }), kid: 'signing', use: 'sig', alg: 'RS256' };
 }
 
+const methods = ['client_secret_basic', 'client_secret_post', 'client_secret_jwt', 'private_key_jwt', 'none'];
+
 const configuration = {
+	clientAuthMethods: process.env.CERTIFICATE_JWKS ? [...methods, 'self_signed_tls_client_auth'] : methods,
 	clients: clients(),
 	cookies: { keys: [randomBytes(32).toString('hex')] },
 	jwks: { keys: [signingKey()] },
@@ -85,6 +108,12 @@ const configuration = {
 		encryption: { enabled: true },
 		introspection: { enabled: true },
 		jwtIntrospection: { enabled: true },
+		mTLS: {
+			enabled: Boolean(process.env.CERTIFICATE_JWKS),
+			certificateBoundAccessTokens: true,
+			selfSignedTlsClientAuth: true,
+			getCertificate: (ctx) => ctx.socket.getPeerX509Certificate()?.toString(), // the connection's
+		},
 		resourceIndicators: {
 			enabled: true,
 			defaultResource: () => undefined,
@@ -119,9 +148,18 @@ async function consent(provider, req, res) {
 	await provider.interactionFinished(req, res, { login: { accountId: 'jane' }, consent: { grantId } });
 }
 
-const server = createServer();
+function secureServer() {
+	return createSecureServer({
+		cert: readFileSync(process.env.TLS_CERTIFICATE),
+		key: readFileSync(process.env.TLS_KEY),
+		requestCert: true,
+		rejectUnauthorized: false, // nobody has to vouch for it
+	});
+}
+
+const [scheme, server] = process.env.TLS_CERTIFICATE ? ['https', secureServer()] : ['http', createServer()];
 server.listen(0, '127.0.0.1', () => {
-	const url = `http://127.0.0.1:${server.address().port}`;
+	const url = `${scheme}://127.0.0.1:${server.address().port}`;
 	const provider = new Provider(url, configuration);
 	const answer = provider.callback();
 	server.on('request', (req, res) => {
