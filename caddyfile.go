@@ -2,6 +2,7 @@ package portcullis
 
 import (
 	"encoding/json"
+	"errors"
 	"maps"
 	"net/http"
 	"slices"
@@ -29,10 +30,10 @@ func init() {
 	httpcaddyfile.RegisterGlobalOption("introspect", parseAuthorityOption)
 }
 
-// registerDirective registers a handler directive whose route always has a matcher, if only one that is empty and matches
-// everything. Caddy merges neighbouring routes with the same matchers, and where that leaves a named route with a single
-// one without matchers, it keeps only the first handler of it: a directive that demands a token must not be among those
-// that are lost.
+// registerDirective registers a handler directive whose route always has a matcher, if only one that matches everything.
+// Caddy merges neighbouring routes with the same matchers, and where that leaves a named route with a single one without
+// matchers, it keeps only the first handler of it: a directive that demands a token must not be among those that are lost.
+// It is a path, so that Caddy, which sorts the routes of a directive by their paths, puts it behind all others.
 func registerDirective(name string, parse httpcaddyfile.UnmarshalHandlerFunc) {
 	httpcaddyfile.RegisterDirective(name, func(h httpcaddyfile.Helper) ([]httpcaddyfile.ConfigValue, error) {
 		if !h.Next() {
@@ -42,8 +43,9 @@ func registerDirective(name string, parse httpcaddyfile.UnmarshalHandlerFunc) {
 		if err != nil {
 			return nil, err
 		}
+		everything := caddy.ModuleMap{"path": h.JSON(caddyhttp.MatchPath{"*"})}
 		if matchers == nil {
-			matchers = make(caddy.ModuleMap)
+			matchers = everything
 		}
 		handler, err := parse(h)
 		if err != nil {
@@ -51,9 +53,7 @@ func registerDirective(name string, parse httpcaddyfile.UnmarshalHandlerFunc) {
 		}
 		routes := h.NewRoute(matchers, handler)
 		if protected, ok := handler.(*Handler); ok && protected.Resource != "" {
-			// The matchers of the route need not select the documents of its resource. Caddy sorts the routes of a directive by
-			// their paths, if each has one, so that a route without would keep it from that.
-			everything := caddy.ModuleMap{"path": h.JSON(caddyhttp.MatchPath{"*"})}
+			// The matchers of the route need not select the documents of its resource.
 			routes = append(h.NewRoute(everything, new(MetadataHandler)), routes...)
 		}
 		return routes, nil
@@ -138,10 +138,14 @@ func (h *Handler) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 			return err
 		}
 	}
-	if _, err := identity.NewTeller(h.telling()); err != nil {
+	teller, err := identity.NewTeller(h.telling())
+	if err != nil {
 		return d.WrapErr(err)
 	}
-	for _, check := range []func() error{h.checkScheme, h.checkResource} {
+	if err := authority.CheckTokenHeaders(identity.NewProtected(teller.Targets()), h.TokenFrom.Headers()); err != nil {
+		return d.WrapErr(err)
+	}
+	for _, check := range []func() error{h.checkLiterals, h.checkScheme, h.checkResource} {
 		if err := check(); err != nil {
 			return d.WrapErr(err)
 		}
@@ -176,6 +180,10 @@ func (h *Handler) parseFirstLine(d *caddyfile.Dispenser) error {
 			h.Authority = &authority.Config{Issuer: argument}
 		default:
 			if err := authority.CheckName(argument); err != nil {
+				if len(h.Authorities) > 0 {
+					// It may be a secret behind an issuer without its scheme.
+					return d.Errf("'%s' is the name of an authority, and something behind it is none: an issuer URL begins with https://", h.Authorities[0])
+				}
 				return d.WrapErr(err)
 			}
 			h.Authorities = append(h.Authorities, argument)
@@ -202,7 +210,7 @@ func (h *Handler) parseOption(d *caddyfile.Dispenser) error {
 	case "any_scope":
 		return parseList(d, &h.AnyScope, bearer.CheckScope)
 	case "audience":
-		return parseList(d, &h.Audience, nil)
+		return parseList(d, &h.Audience, checkNotEmpty)
 	case "scope_match":
 		var match string
 		if err := parseText(d, &match); err != nil {
@@ -531,6 +539,14 @@ func parseList(d *caddyfile.Dispenser, into *[]string, check func(string) error)
 		}
 	}
 	*into = append(*into, arguments...)
+	return nil
+}
+
+// checkNotEmpty refuses what an unset variable of the Caddyfile leaves between quotes.
+func checkNotEmpty(text string) error {
+	if text == "" {
+		return errors.New("must not be empty")
+	}
 	return nil
 }
 

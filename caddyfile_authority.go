@@ -185,7 +185,7 @@ var authorityOptions = map[string]func(*caddyfile.Dispenser, *authority.Config) 
 	"timeout":       func(d *caddyfile.Dispenser, c *authority.Config) error { return parsePositive(d, &c.Timeout) },
 	"retries": func(d *caddyfile.Dispenser, c *authority.Config) error {
 		c.Retries = new(int)
-		return parseNumber(d, c.Retries, 0, 10)
+		return parseNumber(d, c.Retries, 0, authority.MaxRetries)
 	},
 	"max_concurrent": func(d *caddyfile.Dispenser, c *authority.Config) error {
 		return parseNumber(d, &c.MaxConcurrent, 1, 100_000)

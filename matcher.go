@@ -14,6 +14,7 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
 	"github.com/portcullis-gateway/portcullis/bearer"
+	"github.com/portcullis-gateway/portcullis/internal/operator"
 	"github.com/portcullis-gateway/portcullis/policy"
 )
 
@@ -122,6 +123,9 @@ func (m *Matcher) Provision(caddy.Context) error {
 
 func (m *Matcher) check() error {
 	rules := m.rules()
+	if err := operator.CheckLiteral("the matcher 'introspect'", append(rules.Demanded(), claimTexts(m.Claim)...)...); err != nil {
+		return err
+	}
 	for _, scope := range rules.Demanded() {
 		if err := bearer.CheckScope(scope); err != nil {
 			return fmt.Errorf("scope %q: %w", scope, err)

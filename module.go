@@ -183,6 +183,12 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 	if err := h.rules.Check(); err != nil {
 		return err
 	}
+	if h.Fresh != nil && *h.Fresh < 0 {
+		return errors.New("fresh: must not be negative")
+	}
+	if err := h.checkLiterals(); err != nil {
+		return err
+	}
 	for _, scope := range h.rules.Demanded() {
 		if err := bearer.CheckScope(scope); err != nil {
 			return fmt.Errorf("scope %q: %w", scope, err)
@@ -221,7 +227,9 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 	if h.teller, err = identity.NewTeller(h.telling()); err != nil {
 		return err
 	}
-	h.app.Protect(h.teller.Targets())
+	if err := h.app.Protect(h.teller.Targets(), h.places.Headers()); err != nil {
+		return err
+	}
 	h.admit(authorities)
 	return nil
 }

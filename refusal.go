@@ -157,6 +157,7 @@ func authorityRefusal(ctx context.Context, asked *party, err error) refusal {
 func (h *Handler) refuse(w http.ResponseWriter, r *http.Request, v *visit, refused refusal) error {
 	v.outcome = refused.outcome
 	v.explain(refused)
+	v.takeBack(r.Header)
 	header := w.Header()
 	header.Set("Cache-Control", "no-store")
 	if r.ProtoMajor == 1 && len(r.Header["Expect"]) > 0 {
@@ -176,10 +177,11 @@ func (h *Handler) refuse(w http.ResponseWriter, r *http.Request, v *visit, refus
 // challenge says how to come back: one challenge for each scheme that would do, and the error in that of the scheme which was
 // used (RFC 9449 section 7.2).
 func (h *Handler) challenge(header http.Header, v *visit, refused refusal) {
-	used := v.schemes()
-	for _, scheme := range h.offered(used, refused) {
+	used := h.used(v)
+	offered := h.offered(used, refused)
+	for _, scheme := range offered {
 		challenge := bearer.Challenge{Scheme: scheme, Realm: h.Realm}
-		if h.DPoP != "" || slices.Contains(used, scheme) {
+		if len(offered) == 1 || slices.Contains(used, scheme) {
 			challenge.Error = refused.code
 		}
 		if refused.scope {
@@ -212,19 +214,22 @@ func (h *Handler) offered(used []string, refused refusal) []string {
 	case refused.status == http.StatusForbidden, len(used) == 1 && used[0] == bearer.SchemeDPoP:
 		return used
 	}
-	return []string{bearer.SchemeBearer, bearer.SchemeDPoP}
+	return h.places.Schemes()
 }
 
 // proofAlgorithms are those that challenges name.
 var proofAlgorithms = dpop.Algorithms()
 
-// schemes lists the schemes under which the request presents something.
-func (v *visit) schemes() []string {
-	switch {
-	case len(v.malformed) > 0:
-		return v.malformed
-	case v.credential.Scheme != "":
+// used lists the schemes under which the request presents something: those of the route if it is malformed, else the one
+// under which the token came.
+func (h *Handler) used(v *visit) []string {
+	schemes := h.places.Schemes()
+	if len(v.malformed) == 0 && v.credential.Scheme != "" {
 		return []string{v.credential.Scheme}
 	}
-	return []string{bearer.SchemeBearer}
+	used := slices.DeleteFunc(slices.Clone(schemes), func(scheme string) bool { return !slices.Contains(v.malformed, scheme) })
+	if len(used) == 0 {
+		return schemes[:1]
+	}
+	return used
 }

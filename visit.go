@@ -111,6 +111,9 @@ func (v *visit) takeToken(r *http.Request, places bearer.Places, maxToken int, k
 	restore := v.hideTold(r.Header)
 	defer restore()
 	found, err := places.Take(r, maxToken)
+	if _, isCookie := errors.AsType[*bearer.CookieError](err); isCookie && v.credential.Token != "" {
+		err = bearer.ErrNoToken
+	}
 	if err != nil && !errors.Is(err, bearer.ErrNoToken) {
 		v.malformed = bearer.Schemes(r.Header["Authorization"])
 	}
@@ -181,6 +184,15 @@ func (v *visit) tell(header http.Header, teller *identity.Teller, answer *intros
 		v.user = user
 	}
 	return nil
+}
+
+// takeBack takes back what an earlier directive has told the backend: a request that is refused after all may come to one by
+// way of an error page, as nobody's.
+func (v *visit) takeBack(header http.Header) {
+	for _, name := range v.told {
+		delete(header, name)
+	}
+	v.told, v.user = nil, ""
 }
 
 // MarshalLogObject adds to the access log who came and how the visit has ended.

@@ -44,6 +44,7 @@ type App struct {
 	own       map[string]*Authority // by their configuration
 	release   []func()
 	targets   []string
+	tokens    []string // the headers that tokens are in
 	resources atomic.Pointer[resource.Directory]
 	protected atomic.Pointer[identity.Protected]
 }
@@ -139,12 +140,28 @@ func (a *App) Default() (*Authority, error) {
 	return a.Named(name)
 }
 
-// Protect adds header names to those that only the gateway may set, on every route of the configuration.
-func (a *App) Protect(targets []string) {
+// Protect adds header names to those that only the gateway may set, on every route of the configuration. It refuses a
+// configuration in which the tokens of a route are in one of them, where nobody would find them.
+func (a *App) Protect(targets, tokens []string) error {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.targets = append(a.targets, targets...)
-	a.protected.Store(identity.NewProtected(a.targets))
+	a.tokens = append(a.tokens, tokens...)
+	protected := identity.NewProtected(a.targets)
+	if err := CheckTokenHeaders(protected, a.tokens); err != nil {
+		return err
+	}
+	a.protected.Store(protected)
+	return nil
+}
+
+// CheckTokenHeaders refuses headers that are removed from every request before a token is looked for in them.
+func CheckTokenHeaders(protected *identity.Protected, names []string) error {
+	if i := slices.IndexFunc(names, protected.Has); i >= 0 {
+		return fmt.Errorf("token_from: header %q is one in which the gateway tells the backend who came, on this or another "+
+			"route, and is removed from all requests first: name another one", names[i])
+	}
+	return nil
 }
 
 // Protected returns the header names that only the gateway may set.

@@ -171,6 +171,12 @@ func TestEqualAuthoritiesShareOneMemoryAndAreNamedAlike(t *testing.T) {
 	assert.Equal(t, introspect.Miss, ask(t, first))
 	assert.Equal(t, introspect.Memory, ask(t, second))
 	assert.Equal(t, introspect.Miss, ask(t, other))
+
+	t.Setenv("PORTCULLIS_TEST_CLIENT", "gw")
+	named := own("{env.PORTCULLIS_TEST_CLIENT}")
+	assert.Equal(t, "gw", named.Client, "a placeholder is what it stands for")
+	assert.Equal(t, first.Label, named.Label)
+	assert.Equal(t, introspect.Memory, ask(t, named))
 }
 
 // What an authority tells one caller it need not tell another.

@@ -71,7 +71,7 @@ type Config struct {
 	InsecureHTTP bool `json:"insecure_http,omitempty"`
 	// How long a whole call to the endpoint may take, retries included. Default: `5s`.
 	Timeout caddy.Duration `json:"timeout,omitempty"`
-	// How often a call is repeated after a connection error, 502, 503 or 504. Default: 1.
+	// How often a call is repeated after a connection error, 502, 503 or 504, at most 10 times. Default: 1.
 	Retries *int `json:"retries,omitempty"`
 	// How many calls may be under way at once. Further ones wait for at most `timeout`; when too many wait, the
 	// answer is 503. Default: 64.
@@ -101,7 +101,7 @@ type Pair struct {
 
 // Client is the client as which the gateway introspects.
 type Client struct {
-	// The client id.
+	// The client id. Placeholders are resolved.
 	ID string `json:"id,omitempty"`
 	// The client secret. Use a placeholder, `{env.NAME}` or `{file./absolute/path}`: Caddy shows its configuration
 	// to whoever reaches the admin endpoint.
@@ -190,6 +190,9 @@ type Cache struct {
 	Stale *caddy.Duration `json:"stale,omitempty"`
 }
 
+// MaxRetries is how often a call may be repeated at most.
+const MaxRetries = 10
+
 // defaultMaxToken is the longest token, in bytes, where nobody says otherwise.
 const defaultMaxToken = 8 << 10
 
@@ -208,10 +211,12 @@ func (c *Config) Check() error {
 		return errors.New("needs 'issuer <url>', 'endpoint <url>' or 'embedded'")
 	case c.MaxToken < 0, c.Timeout < 0, c.MaxConcurrent < 0, c.MaxResponse < 0:
 		return errors.New("'max_token', 'timeout', 'max_concurrent' and 'max_response' must be positive")
-	case c.Retries != nil && *c.Retries < 0, c.Leeway != nil && *c.Leeway < 0:
-		return errors.New("'retries' and 'leeway' must not be negative")
+	case c.Retries != nil && (*c.Retries < 0 || *c.Retries > MaxRetries):
+		return fmt.Errorf("'retries' must be from 0 to %d", MaxRetries)
+	case c.Leeway != nil && *c.Leeway < 0:
+		return errors.New("'leeway' must not be negative")
 	}
-	checks := []func() error{c.Cache.check, c.checkPrefixes, c.UnknownTokens.check}
+	checks := []func() error{c.checkLiterals, c.Cache.check, c.checkPrefixes, c.UnknownTokens.check}
 	if !c.Embedded {
 		checks = append(checks, c.checkURLs, c.checkSignIn, c.checkPairs, c.checkTransport, c.checkJWTResponse, c.Breaker.check, c.Answer.check)
 	}
@@ -223,21 +228,27 @@ func (c *Config) Check() error {
 	return nil
 }
 
-// resolved returns the configuration with the URLs that placeholders stand for.
+// resolved returns the configuration with the URLs and the client id that placeholders stand for.
 func (c *Config) resolved() (*Config, error) {
 	if c == nil {
 		return nil, nil
 	}
 	config := *c
-	for option, url := range map[string]*string{"issuer": &config.Issuer, "endpoint": &config.Endpoint} {
-		if !operator.IsPlaceholder(*url) {
+	options := map[string]*string{"issuer": &config.Issuer, "endpoint": &config.Endpoint}
+	if c.Client != nil {
+		client := *c.Client
+		config.Client = &client
+		options["client"] = &client.ID
+	}
+	for option, value := range options {
+		if !operator.IsPlaceholder(*value) {
 			continue
 		}
-		text, err := operator.Secret(*url)
+		text, err := operator.Secret(*value)
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", option, err)
 		}
-		*url = text
+		*value = text
 	}
 	return &config, nil
 }

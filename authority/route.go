@@ -136,10 +136,14 @@ func (r *Route) Ask(
 
 // candidates are the authorities of which the token may be.
 func (r *Route) candidates(token string) []*Authority {
-	if r.tryEach {
+	issuer, isJWT := introspect.UnverifiedIssuer(token)
+	mayVouch := func(a *Authority) bool { return a.Issuer == "" || a.Issuer == issuer }
+	switch {
+	case r.tryEach && isJWT && !slices.ContainsFunc(r.Authorities, mayVouch):
+		return nil
+	case r.tryEach:
 		return r.Authorities
-	}
-	if issuer, isJWT := introspect.UnverifiedIssuer(token); isJWT {
+	case isJWT:
 		return r.the(func(a *Authority) bool { return issuer != "" && a.Issuer == issuer })
 	}
 	begins := func(prefix string) bool { return strings.HasPrefix(token, prefix) }

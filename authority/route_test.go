@@ -3,6 +3,7 @@ package authority_test
 import (
 	"context"
 	"encoding/base64"
+	"errors"
 	"fmt"
 	"strings"
 	"testing"
@@ -113,6 +114,32 @@ func TestATokenIsShownToItsAuthorityOnly(t *testing.T) {
 					assert.ErrorIs(t, err, said.err)
 				}
 			}
+		})
+	}
+}
+
+// A JWT of a stranger is shown to nobody, unless it may be of one whose issuer is not known.
+func TestC14_WhomAJWTIsShownToInTurn(t *testing.T) {
+	const issuerA, issuerB = `,"issuer":"https://a.example.com"`, `,"issuer":"https://b.example.com"`
+	for _, c := range []struct {
+		name    string
+		members []string
+		token   string
+		asked   string
+	}{
+		{"of one of them", []string{issuerA, issuerB}, jwt(`{"iss":"https://b.example.com"}`), "ab"},
+		{"of a stranger", []string{issuerA, issuerB}, jwt(`{"iss":"https://c.example.com"}`), ""},
+		{"of nobody", []string{issuerA, issuerB}, jwt(`{}`), ""},
+		{"of a stranger, and one has no issuer", []string{issuerA, ``}, jwt(`{"iss":"https://c.example.com"}`), "ab"},
+		{"an encrypted one", []string{issuerA, issuerB}, jwt(`{"iss":"https://c.example.com"}`) + "x.y", "ab"},
+		{"no JWT", []string{issuerA, issuerB}, "opaque", "ab"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			r, err := route(t, true, c.members...)
+			require.NoError(t, err)
+			asked, _, _, err := sayings{}.ask(r, c.token)
+			assert.Equal(t, c.asked, asked)
+			assert.Equal(t, c.asked == "", errors.Is(err, authority.ErrNobodys))
 		})
 	}
 }

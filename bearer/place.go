@@ -119,33 +119,49 @@ func (p Place) overlaps(other Place) bool {
 	return p.In == other.In && p.Name == other.Name
 }
 
+// CookieError is what is wrong with a cookie. Beside a token that was found elsewhere, nothing is.
+type CookieError struct{ err error }
+
+// Error says what is wrong.
+func (e *CookieError) Error() string { return e.err.Error() }
+
+// Unwrap returns what is wrong, as of another place.
+func (e *CookieError) Unwrap() error { return e.err }
+
 // Take finds the token of a request. A place that is not among them is not looked at. It returns ErrNoToken if there is
 // none; ErrInvalidRequest if there is more than one, in one place or in several (RFC 6750 section 2), or what is there
 // is not one token68; ErrInvalidToken if it is longer than maxToken bytes; ErrTooLarge; or the error of reading the
 // body, whose form stays readable. A cookie, which browsers send of their own accord, counts only where there is no
-// other token. No error text repeats what was sent.
+// other token; what is wrong with one is a CookieError. No error text repeats what was sent.
 func (p Places) Take(r *http.Request, maxToken int) (Credential, error) {
 	taken, cookie := Credential{}, Credential{}
+	var badCookie error
 	for _, place := range p {
 		found, err := place.take(r)
-		switch {
-		case errors.Is(err, ErrNoToken):
-			continue
-		case err != nil:
-			return Credential{}, err
-		}
 		found.In = place.In
 		into := &taken
 		if place.In == InCookie {
 			into = &cookie
 		}
-		if into.Token != "" {
-			return Credential{}, fmt.Errorf("%w: more than one token", ErrInvalidRequest)
+		switch {
+		case errors.Is(err, ErrNoToken):
+			continue
+		case err == nil && into.Token != "":
+			err = fmt.Errorf("%w: more than one token", ErrInvalidRequest)
+		case err == nil:
+			*into = found
+			continue
 		}
-		*into = found
+		if place.In != InCookie {
+			return Credential{}, err
+		}
+		badCookie = err
 	}
 	if taken.Token == "" {
 		taken = cookie
+		if badCookie != nil {
+			return Credential{}, &CookieError{badCookie}
+		}
 	}
 	switch {
 	case taken.Token == "":
@@ -193,6 +209,30 @@ func (p Places) TakeDPoP() bool {
 			return strings.EqualFold(scheme, SchemeDPoP)
 		})
 	})
+}
+
+// Schemes lists the schemes under which a token would do, for challenges. Bearer is that of all that are not DPoP, such as a
+// cookie, since a challenge needs one.
+func (p Places) Schemes() []string {
+	var schemes []string
+	if slices.ContainsFunc(p, func(place Place) bool { return !strings.EqualFold(place.Scheme, SchemeDPoP) }) {
+		schemes = append(schemes, SchemeBearer)
+	}
+	if p.TakeDPoP() {
+		schemes = append(schemes, SchemeDPoP)
+	}
+	return schemes
+}
+
+// Headers lists the names of the headers in which a token may be, in canonical form.
+func (p Places) Headers() []string {
+	var names []string
+	for _, place := range p {
+		if place.In == InHeader {
+			names = append(names, place.header())
+		}
+	}
+	return names
 }
 
 // InURL says whether a token may be in the URL.

@@ -116,6 +116,10 @@ func TestTake(t *testing.T) {
 		{"cookie, twice, two lines", sent{header: cookies("session=t", "session=t")}, "", bearer.ErrInvalidRequest},
 		{"A04 cookie, malformed", sent{header: cookies("session=a b")}, "", bearer.ErrInvalidRequest},
 		{"A19 cookie beside a header", sent{header: http.Header{"Cookie": {"session=other"}, "Authorization": {"Bearer t"}}}, bearer.InHeader, nil},
+		{"A19 cookie, malformed, beside a header", sent{header: http.Header{"Cookie": {"session=a b"}, "Authorization": {"Bearer t"}}}, bearer.InHeader, nil},
+		{"A19 cookie, twice, beside a header", sent{header: http.Header{"Cookie": {"session=a; session=b"}, "Authorization": {"Bearer t"}}}, bearer.InHeader, nil},
+		{"A19 cookie, malformed, beside a query", sent{query: "?access_token=t", header: cookies("session=a b")}, bearer.InQuery, nil},
+		{"A19 cookie, malformed, beside a header that is malformed", sent{header: http.Header{"Cookie": {"session=a b"}, "Authorization": {"Bearer a b"}}}, "", bearer.ErrInvalidRequest},
 		{"A19 cookie beside a query", sent{query: "?access_token=t", header: cookies("session=other")}, bearer.InQuery, nil},
 
 		{"A09 header and query", sent{query: "?access_token=t", header: http.Header{"Authorization": {"Bearer t"}}}, "", bearer.ErrInvalidRequest},

@@ -212,6 +212,26 @@ func TestTakeDPoP(t *testing.T) {
 	}
 }
 
+func TestSchemesOfPlaces(t *testing.T) {
+	both, one, proof := []string{"Bearer", "DPoP"}, []string{"Bearer"}, []string{"DPoP"}
+	cookie := bearer.Place{In: bearer.InCookie, Name: "token"}
+	for _, tc := range []struct {
+		name   string
+		places bearer.Places
+		want   []string
+	}{
+		{"by default", bearer.DefaultPlaces(), both},
+		{"a cookie", bearer.Places{cookie}, one},
+		{"a header of its own", bearer.Places{{In: bearer.InHeader, Name: "X-Token"}}, one},
+		{"a scheme of its own", bearer.Places{{In: bearer.InHeader, Scheme: "Token"}}, one},
+		{"Authorization under Bearer alone", bearer.Places{{In: bearer.InHeader, Scheme: "bearer"}}, one},
+		{"Authorization under DPoP alone", bearer.Places{{In: bearer.InHeader, Scheme: "dpop"}}, proof},
+		{"Authorization under DPoP, and a cookie", bearer.Places{{In: bearer.InHeader, Scheme: "DPoP"}, cookie}, both},
+	} {
+		t.Run(tc.name, func(t *testing.T) { assert.Equal(t, tc.want, tc.places.Schemes()) })
+	}
+}
+
 func TestG18_Schemes(t *testing.T) {
 	for _, tc := range []struct {
 		name  string

@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -39,6 +40,44 @@ func TestChallengesOfOthers(t *testing.T) {
 			got := g.get(t, c.path, c.token)
 			assert.Equal(t, http.StatusUnauthorized, got.Status)
 			assert.Equal(t, c.challenges, got.Header["Www-Authenticate"])
+		})
+	}
+}
+
+// A challenge names only schemes under which the route would find a token, and one of them has the error.
+func TestG18_ChallengesOfPlaces(t *testing.T) {
+	t.Parallel()
+	as, g := newAuthority(t), newGateway(t)
+	places := map[string]string{
+		"cookie": "cookie session", "header": "header X-Api-Token", "scheme": "header Authorization Token",
+		"bearer": "header Authorization Bearer", "dpop": "header Authorization DPoP", "both": "header",
+	}
+	var site strings.Builder
+	for name, place := range places {
+		fmt.Fprintf(&site, "introspect /%s {\ntoken_from %s\n}\n", name, place)
+	}
+	g.Start(t, g.caddyfile(hidesTokens+as.option(""), site.String()))
+
+	for _, c := range []struct {
+		name, path, header string
+		challenges         []string
+	}{
+		{"a cookie", "/cookie", "", []string{challengeNoToken}},
+		{"a cookie that is none, beside a header that nobody looks at", "/cookie", "Authorization: DPoP a b\r\nCookie: session=a b", []string{challengeInvalidRequest}},
+		{"a header of its own", "/header", "", []string{challengeNoToken}},
+		{"a header of its own that holds no token", "/header", "X-Api-Token: a b", []string{challengeInvalidRequest}},
+		{"a scheme of its own", "/scheme", "Authorization: DPoP a", []string{challengeNoToken}},
+		{"Bearer alone", "/bearer", "Authorization: Bearer unknown-to-all", []string{challengeInvalidToken}},
+		{"DPoP alone", "/dpop", "Authorization: Bearer a", []string{offerDPoP}},
+		{"DPoP alone, malformed", "/dpop", "Authorization: DPoP a b", []string{challengeInvalidRequestDPoP}},
+		{"both", "/both", "", []string{challengeNoToken, offerDPoP}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			headers := []string{"Harmless: x"}
+			if c.header != "" {
+				headers = strings.Split(c.header, "\r\n")
+			}
+			assert.Equal(t, c.challenges, g.raw(t, "GET "+c.path, headers, "").Header["Www-Authenticate"])
 		})
 	}
 }

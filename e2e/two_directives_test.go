@@ -170,6 +170,7 @@ func TestTwoDirectivesTakeOneToken(t *testing.T) {
 	}{
 		{"one token", []string{bearer}, "", 200},
 		{"a cookie beside it does not count", []string{bearer, "Cookie: session=" + other}, "", 200},
+		{"A19 nor does one that is malformed", []string{bearer, "Cookie: session=a b"}, "", 200},
 		{"the same in the form", []string{bearer}, "a=1&access_token=" + good, 200},
 		{"A06 another in the form", []string{bearer}, "access_token=" + other, 400},
 		{"A06 two in the form", []string{bearer}, "access_token=" + good + "&access_token=" + good, 400},
@@ -194,6 +195,68 @@ func TestTwoDirectivesTakeOneToken(t *testing.T) {
 	}
 	assert.Empty(t, first.asked(other))
 	assert.Empty(t, second.asked(other))
+}
+
+// An attack: somebody with a token that is good enough for the site, and not for a part of it, asks for that part. The error
+// page comes from the same backend, which must not take the request for one of the user's that was let through.
+func TestK09_WhatASecondDirectiveRefusesIsNobodys(t *testing.T) {
+	t.Parallel()
+	as, app, g := newAuthority(t), testgateway.StartBackend(t), newGateway(t)
+	const token = "token-of-alice"
+	as.on(token, active(claims{"username": "alice", "client_id": "shop", "scope": "read", "tenant": "acme"}))
+	g.Start(t, g.caddyfile(as.option(""), `
+		introspect {
+			copy_claims tenant
+		}
+		route /admin/* {
+			introspect scope admin
+		}
+		handle_errors {
+			reverse_proxy `+app.Address+` {
+				header_up X-User "{http.auth.user.id}"
+			}
+		}
+		`+app.Proxy()))
+	require.Equal(t, http.StatusOK, g.get(t, "/", token).Status)
+	assert.Equal(t, "alice", app.One(t, "/").Header.Get("Remote-User"))
+	app.Take()
+	got := g.get(t, "/admin/delete", token)
+	assert.Equal(t, `Bearer realm="portcullis", error="insufficient_scope", scope="admin"`, got.Challenge(t))
+	seen := app.One(t, "/admin/delete").Header
+	assert.Empty(t, identityIn(seen))
+	assert.Empty(t, seen.Get("X-User"))
+}
+
+// Caddy puts the directive with the most specific path first, and the one that is for the whole site last.
+func TestTheMostSpecificDirectiveAnswers(t *testing.T) {
+	t.Parallel()
+	as, g := newAuthority(t), newGateway(t)
+	g.Start(t, g.caddyfile(as.option(""), `
+		introspect {
+			realm site
+		}
+		introspect /a* {
+			realm part
+		}
+		introspect /a/b* {
+			realm page
+		}`))
+	for path, realm := range map[string]string{"/": "site", "/a": "part", "/a/b": "page"} {
+		assert.Contains(t, g.get(t, path, "").Header.Get("WWW-Authenticate"), realm, path)
+	}
+}
+
+// Where one route takes its token from, another one cannot tell the backend who came.
+func TestRoutesThatDisagreeAboutAHeader(t *testing.T) {
+	t.Parallel()
+	as, app, g := newAuthority(t), testgateway.StartBackend(t), newGateway(t)
+	config := func(target string) string {
+		return g.caddyfile(hidesTokens+as.option(""), "introspect /a* {\ntoken_from header X-Api-Token\n}\nintrospect /b* {\ncopy_claims sub>"+target+"\n}\n"+app.Proxy())
+	}
+	g.Start(t, config("X-Subject"))
+	got := g.Load(t, config("X-Api-Token"))
+	assert.Equal(t, http.StatusBadRequest, got.Status)
+	assert.Contains(t, got.Body, "name another one")
 }
 
 // What a site does to the headers of one request is done to that request. Were it done to what is remembered, the next

@@ -72,6 +72,9 @@ func (r *Rules) Check() error {
 			return errors.New("claim: the path is empty")
 		}
 	}
+	if slices.Contains(r.Audience, "") {
+		return errors.New("audience: must not be empty")
+	}
 	if err := r.Authentication.Check(); err != nil {
 		return err
 	}
