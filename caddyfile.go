@@ -1,6 +1,7 @@
 package portcullis
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"maps"
@@ -43,9 +44,14 @@ func registerDirective(name string, parse httpcaddyfile.UnmarshalHandlerFunc) {
 		if err != nil {
 			return nil, err
 		}
-		everything := caddy.ModuleMap{"path": h.JSON(caddyhttp.MatchPath{"*"})}
-		if matchers == nil {
-			matchers = everything
+		everything := h.JSON(caddyhttp.MatchPath{"*"})
+		switch {
+		case matchers == nil:
+			matchers = caddy.ModuleMap{"path": everything}
+		case bytes.Equal(matchers["path"], h.JSON(caddyhttp.MatchPath{"/*"})):
+			// CONNECT has no path, and would not be selected. Other directives may have the same matchers.
+			matchers = maps.Clone(matchers)
+			matchers["path"] = everything
 		}
 		handler, err := parse(h)
 		if err != nil {
@@ -54,7 +60,7 @@ func registerDirective(name string, parse httpcaddyfile.UnmarshalHandlerFunc) {
 		routes := h.NewRoute(matchers, handler)
 		if protected, ok := handler.(*Handler); ok && protected.Resource != "" {
 			// The matchers of the route need not select the documents of its resource.
-			routes = append(h.NewRoute(everything, new(MetadataHandler)), routes...)
+			routes = append(h.NewRoute(caddy.ModuleMap{"path": everything}, new(MetadataHandler)), routes...)
 		}
 		return routes, nil
 	})

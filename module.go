@@ -304,6 +304,7 @@ func (h *Handler) decide(r *http.Request, visit *visit) (outcome, *refusal) {
 	switch {
 	case err == nil:
 	case errors.Is(err, bearer.ErrNoToken) && h.Preflight && isPreflight(r):
+		dropBody(r)
 		return outcomePreflight, nil
 	case errors.Is(err, bearer.ErrNoToken) && h.Optional:
 		return outcomeAnonymous, nil
@@ -353,7 +354,7 @@ const observedFor = time.Second
 
 // isPreflight tells a CORS preflight from any other OPTIONS request.
 func isPreflight(r *http.Request) bool {
-	return r.Method == http.MethodOptions && r.ContentLength == 0 && len(r.Header["Upgrade"]) == 0 &&
+	return r.Method == http.MethodOptions && mayLackBody(r) && len(r.Header["Upgrade"]) == 0 &&
 		len(r.Header["Origin"]) == 1 && len(r.Header["Access-Control-Request-Method"]) == 1
 }
 

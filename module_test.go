@@ -332,6 +332,43 @@ func TestPreflight(t *testing.T) {
 	}
 }
 
+// Over HTTP/3 nothing in front of a body says whether there is one. A preflight passes, and what hides behind it does not.
+func TestPreflightByLengthOfItsBody(t *testing.T) {
+	g := newGateway(t, `{"active":false}`, `,"preflight":true`)
+	for name, test := range map[string]struct {
+		version int
+		length  int64
+		passes  bool
+	}{
+		"K01 HTTP/1.1 without":  {1, 0, true},
+		"K01 HTTP/2 without":    {2, 0, true},
+		"K01 HTTP/3 without":    {3, 0, true},
+		"K01 HTTP/3 unknown":    {3, -1, true},
+		"K02 HTTP/1.1 chunked":  {1, -1, false},
+		"K02 HTTP/2 unknown":    {2, -1, false},
+		"K02 HTTP/1.1 with one": {1, 8, false},
+		"K02 HTTP/3 with one":   {3, 8, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := httptest.NewRequest(http.MethodOptions, "/", strings.NewReader("unjudged"))
+			r.ProtoMajor, r.ContentLength = test.version, test.length
+			if test.length == 0 {
+				r.Body = http.NoBody
+			}
+			r.Header = http.Header{"Origin": {"https://app.example.com"}, "Access-Control-Request-Method": {"PUT"}}
+			w := httptest.NewRecorder()
+			err := g.ServeHTTP(w, prepare(r, w), caddyhttp.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) error {
+				body, err := io.ReadAll(r.Body)
+				assert.NoError(t, err)
+				assert.Empty(t, body)
+				assert.Zero(t, r.ContentLength)
+				return nil
+			}))
+			assert.Equal(t, test.passes, err == nil)
+		})
+	}
+}
+
 // Whoever prints the variables of a request prints no token, and nobody takes the visit's place by its name.
 func TestTheVariablesOfARequestShowNoToken(t *testing.T) {
 	g := newGateway(t, `{"active":true}`, ``)
@@ -415,9 +452,9 @@ func TestObserveDoesNotWaitLong(t *testing.T) {
 	assert.True(t, reached)
 }
 
-// RFC 6750 section 2.3: shared caches know nothing of a token in a query or cookie.
-func TestResponsesToTokensFromQueryOrCookieArePrivate(t *testing.T) {
-	g := newGateway(t, `{"active":true}`, `,"token_from":[{"in":"header"},{"in":"query","name":"access_token"},{"in":"cookie","name":"session"}]`)
+// RFC 6750 section 2.3, RFC 9111 section 3.5: shared caches know of a token in Authorization, and of no other.
+func TestResponsesToTokensThatCachesDoNotKnowArePrivate(t *testing.T) {
+	g := newGateway(t, `{"active":true}`, `,"token_from":[{"in":"header"},{"in":"header","name":"x-api-token"},{"in":"query","name":"access_token"},{"in":"cookie","name":"session"}]`)
 	for name, test := range map[string]struct {
 		query    string
 		header   http.Header
@@ -426,6 +463,7 @@ func TestResponsesToTokensFromQueryOrCookieArePrivate(t *testing.T) {
 	}{
 		"A13 query":              {"?access_token=t", nil, nil, []string{"private"}},
 		"J14 cookie":             {"", http.Header{"Cookie": {"session=t"}}, []string{"max-age=60"}, []string{"max-age=60, private"}},
+		"J14 another header":     {"", http.Header{"X-Api-Token": {"t"}}, []string{"public, max-age=60"}, []string{"max-age=60, private"}},
 		"A13 public goes":        {"?access_token=t", nil, []string{"public, max-age=60", "s-maxage=600"}, []string{"max-age=60, private"}},
 		"private stays":          {"?access_token=t", nil, []string{"Private, max-age=60"}, []string{"Private, max-age=60"}},
 		"private for some field": {"?access_token=t", nil, []string{`private="x"`}, []string{`private="x", private`}},

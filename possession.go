@@ -41,7 +41,8 @@ func (p *possession) ProveKey(jkt string, nonce bool) error {
 		p.proof, p.err = p.checker.Check(p.request.Context(), dpop.Request{
 			Header: p.proofs, Method: method, URL: target, AccessToken: p.token, Key: jkt, Nonce: nonce,
 		})
-		p.checked = true
+		// What has failed used nothing up, and may do for the next directive, if this one only observes.
+		p.checked = p.err == nil
 	}
 	switch {
 	case p.err != nil:

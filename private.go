@@ -13,8 +13,8 @@ import (
 type lateWriter struct {
 	caddyhttp.ResponseWriterWrapper
 	visit *visit
-	// private keeps the response to a token from a query or cookie out of shared caches, which know nothing of either
-	// (RFC 6750 section 2.3).
+	// private keeps the response to a token that shared caches do not know for one out of them (RFC 6750 section 2.3, RFC 9111
+	// section 3.5).
 	private bool
 	// nonce is handed out with the response, which is not for caches then (RFC 9449 section 8.2). Empty: none.
 	nonce string
@@ -70,18 +70,27 @@ func (w *lateWriter) WriteHeader(status int) {
 // Write writes the header first, if nobody has.
 func (w *lateWriter) Write(p []byte) (int, error) {
 	w.finish(http.StatusOK)
+	if w.visit.stream.ended() != "" {
+		return 0, errEnded
+	}
 	return w.ResponseWriter.Write(p)
 }
 
 // ReadFrom writes the header first, if nobody has.
 func (w *lateWriter) ReadFrom(r io.Reader) (int64, error) {
 	w.finish(http.StatusOK)
+	if s := w.visit.stream; s != nil && s.cancel != nil {
+		r = untilEnded{r, s}
+	}
 	return w.ResponseWriterWrapper.ReadFrom(r)
 }
 
 // FlushError writes the header first, if nobody has.
 func (w *lateWriter) FlushError() error {
 	w.finish(http.StatusOK)
+	if w.visit.stream.ended() != "" {
+		return errEnded
+	}
 	return http.NewResponseController(w.ResponseWriter).Flush()
 }
 

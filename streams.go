@@ -15,7 +15,6 @@ import (
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
-	"github.com/portcullis-gateway/portcullis/bearer"
 	"github.com/portcullis-gateway/portcullis/cache"
 	"github.com/portcullis-gateway/portcullis/introspect"
 	"github.com/portcullis-gateway/portcullis/policy"
@@ -44,7 +43,7 @@ func (e EndAtExpiry) Check() error {
 
 // passOn passes a request on that may pass, with its response under whatever has to be done with it.
 func (h *Handler) passOn(w http.ResponseWriter, r *http.Request, v *visit, next caddyhttp.Handler) error {
-	private := v.credential.In == bearer.InQuery || v.credential.In == bearer.InCookie
+	private := v.credential.Hidden
 	renew := v.possession.proof.Renew && h.DPoP == policy.DPoPNonce
 	ends := v.outcome == outcomeAllowed && h.EndAtExpiry != EndNone
 	if !private && !renew && !ends {
@@ -114,6 +113,23 @@ func (s *stream) end(why cache.End) {
 	_ = controller.SetWriteDeadline(past)
 }
 
+// errEnded is what a handler gets that writes on. Where nothing else ends the connection or the stream, it has to: before each
+// write Caddy's server sets a deadline of its own in the place of the one that has passed.
+var errEnded = errors.New("the response has ended with its token")
+
+// untilEnded is what a response is copied from, until its token ends.
+type untilEnded struct {
+	io.Reader
+	stream *stream
+}
+
+func (u untilEnded) Read(p []byte) (int, error) {
+	if u.stream.ended() != "" {
+		return 0, errEnded
+	}
+	return u.Reader.Read(p)
+}
+
 // innermost is the writer of the server itself.
 func innermost(w http.ResponseWriter) http.ResponseWriter {
 	for {
@@ -128,7 +144,7 @@ func innermost(w http.ResponseWriter) http.ResponseWriter {
 // connKey is where a connection lies among the values of its contexts.
 type connKey struct{}
 
-// knowConnections has the server tell handlers of their connections.
+// knowConnections has the server tell handlers of their connections, and look at the targets of what comes over them.
 func knowConnections(ctx context.Context) {
 	if server, ok := ctx.Value(caddyhttp.ServerCtxKey).(*caddyhttp.Server); ok && server != nil {
 		server.RegisterConnContext(withConn)
@@ -139,6 +155,7 @@ func withConn(ctx context.Context, conn net.Conn) context.Context {
 	if ctx.Value(connKey{}) != nil {
 		return ctx
 	}
+	guardTargets(ctx)
 	return context.WithValue(ctx, connKey{}, conn)
 }
 

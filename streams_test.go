@@ -221,6 +221,56 @@ func TestK10AnEventStreamOverHTTP3EndsWithItsToken(t *testing.T) {
 	}
 }
 
+// A handler that looks at nothing writes on over HTTP/3, where Caddy's server sets a new deadline before each write.
+func TestK10AStreamThatIsWrittenOnOverHTTP3EndsWithItsToken(t *testing.T) {
+	for name, write := range map[string]func(w http.ResponseWriter, until time.Time) error{
+		"piece by piece": func(w http.ResponseWriter, until time.Time) (err error) {
+			for err == nil && time.Now().Before(until) {
+				_, err = io.WriteString(w, "data: more\n\n")
+			}
+			return err
+		},
+		"flushed": func(w http.ResponseWriter, until time.Time) (err error) {
+			for err == nil && time.Now().Before(until) {
+				err = http.NewResponseController(w).Flush()
+			}
+			return err
+		},
+		"copied": func(w http.ResponseWriter, until time.Time) error {
+			_, err := w.(io.ReaderFrom).ReadFrom(endless(until))
+			return err
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			g, w := newRevocable(t, ``), &plainWriter{ResponseRecorder: httptest.NewRecorder()}
+			w.Body = nil
+			w.Header().Set("Content-Type", "text/event-stream")
+			request := httptest.NewRequest(http.MethodGet, "/", nil)
+			request.ProtoMajor = 3
+			request.Header.Set("Authorization", "Bearer t")
+			var written error
+			careless := caddyhttp.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) error {
+				w.WriteHeader(http.StatusOK)
+				g.revoked.Store(true)
+				written = write(w, time.Now().Add(10*time.Second))
+				return nil
+			})
+			assert.PanicsWithValue(t, http.ErrAbortHandler, func() { _ = g.ServeHTTP(w, prepare(request, w), careless) })
+			assert.ErrorContains(t, written, "ended with its token")
+		})
+	}
+}
+
+// endless has something to read until a time.
+type endless time.Time
+
+func (e endless) Read(p []byte) (int, error) {
+	if time.Now().After(time.Time(e)) {
+		return 0, io.EOF
+	}
+	return min(len(p), 64), nil
+}
+
 // Where two directives apply, the response ends with the first token of those that are to end it.
 func TestTwoDirectivesEndAResponse(t *testing.T) {
 	for name, test := range map[string]struct{ first, second string }{

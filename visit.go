@@ -147,7 +147,9 @@ func cleanOriginal(r *http.Request, places bearer.Places) {
 		return
 	}
 	places.CleanTarget(&original)
-	// Whoever holds the request has to find the clean one: the replacer does, and so does the server.
+	// Whoever holds the request has to find the clean one: the replacer does, and so does the server, unless a handler in front
+	// has made one of its own. The placeholder is clean even then.
+	r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer).Set("http.request.orig_uri", original.RequestURI)
 	*r = *r.WithContext(context.WithValue(r.Context(), caddyhttp.OriginalRequestCtxKey, original))
 }
 

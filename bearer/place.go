@@ -92,6 +92,11 @@ func (p Place) Shows() bool {
 	return p.In == InQuery || p.In == InHeader && p.header() != authorization
 }
 
+// hides says whether a shared cache would take the response to a token in the place for anybody's. It keeps none to a form.
+func (p Place) hides() bool {
+	return p.In == InQuery || p.In == InCookie || p.In == InHeader && p.header() != authorization
+}
+
 // Places are the places in which a request may present a token. They are immutable and safe for concurrent use.
 type Places []Place
 
@@ -138,7 +143,7 @@ func (p Places) Take(r *http.Request, maxToken int) (Credential, error) {
 	var badCookie error
 	for _, place := range p {
 		found, err := place.take(r)
-		found.In = place.In
+		found.In, found.Hidden = place.In, place.hides()
 		into := &taken
 		if place.In == InCookie {
 			into = &cookie

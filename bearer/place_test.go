@@ -136,7 +136,8 @@ func TestTake(t *testing.T) {
 				assert.Zero(t, got)
 			} else {
 				require.NoError(t, err)
-				assert.Equal(t, bearer.Credential{Scheme: bearer.SchemeBearer, Token: "t", In: tc.in}, got)
+				hidden := tc.in != bearer.InForm && tc.sent.header["Authorization"] == nil
+				assert.Equal(t, bearer.Credential{Scheme: bearer.SchemeBearer, Token: "t", In: tc.in, Hidden: hidden}, got)
 			}
 			body, err := io.ReadAll(r.Body)
 			require.NoError(t, err)

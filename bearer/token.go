@@ -34,6 +34,8 @@ type Credential struct {
 	Token  string
 	// In is the kind of place that the token was in.
 	In Kind
+	// Hidden says that caches do not know the place for one of credentials, as they know Authorization (RFC 9111 section 3.5).
+	Hidden bool
 }
 
 // String hides the token.

@@ -129,6 +129,30 @@ func TestA14TheOriginalURIHasNoToken(t *testing.T) {
 	assert.NotContains(t, fmt.Sprint(seen), "token-in-query")
 }
 
+// Nor where something in front of the gateway, such as tracing, has made a request of its own, so that the server never holds the
+// one that was cleaned.
+func TestA14TheOriginalURIOfAnErrorPageHasNoToken(t *testing.T) {
+	t.Parallel()
+	as, app, g := newAuthority(t), testgateway.StartBackend(t), newGateway(t)
+	g.Start(t, strings.Replace(g.caddyfile(as.option(""), `
+		tracing
+		introspect {
+			token_from query access_token
+			scope admin
+		}
+		`+app.Proxy()+`
+		handle_errors {
+			reverse_proxy `+app.Address+` {
+				header_up X-Original-Uri {http.request.orig_uri}
+				header_up X-Original-Query {http.request.orig_uri.query}
+				header_up X-Uri {http.request.uri}
+			}
+		}`), "\tlog\n", "", 1), "OTEL_TRACES_EXPORTER=none")
+	as.on("token-in-query", active(nil))
+	require.Equal(t, http.StatusOK, g.get(t, "/a?access_token=token-in-query&b=1", "").Status, "that of the error page")
+	assert.NotContains(t, fmt.Sprint(app.One(t, "/a")), "token-in-query")
+}
+
 func TestA14ForwardAuthBehindTheGatewaySeesNoToken(t *testing.T) {
 	t.Parallel()
 	as, app, auth, g := newAuthority(t), testgateway.StartBackend(t), testgateway.StartBackend(t), newGateway(t)

@@ -359,6 +359,14 @@ func TestDPoPAndTwoDirectives(t *testing.T) {
 			}
 			introspect second
 			`+app.Proxy()+`
+		}
+		route /stricter {
+			introspect first {
+				observe
+				dpop nonce
+			}
+			introspect second
+			`+app.Proxy()+`
 		}`))
 	client := newHolder(t, g, first, "token-of-two-directives")
 	second.on(client.token, active(claims{"cnf": claims{"jkt": client.JKT()}}))
@@ -371,6 +379,16 @@ func TestDPoPAndTwoDirectives(t *testing.T) {
 	got = client.get(t, "/nonce", client.proof(t, "/nonce", testdpop.Nonce(got.Header.Get("DPoP-Nonce"))))
 	assert.Equal(t, http.StatusOK, got.Status)
 
+	t.Run("one that only observes refuses nothing", func(t *testing.T) {
+		proof := client.proof(t, "/stricter")
+		assert.Equal(t, http.StatusOK, client.get(t, "/stricter", proof).Status)
+		assert.Equal(t, http.StatusUnauthorized, client.get(t, "/stricter", proof).Status, "a replay")
+
+		second.on("token-of-another-key", active(claims{"cnf": claims{"jkt": client.JKT()}}))
+		first.on("token-of-another-key", active(claims{"cnf": claims{"jkt": testdpop.NewKey(t).JKT()}}))
+		other := &holder{client.Key, g, "token-of-another-key"}
+		assert.Equal(t, http.StatusOK, other.get(t, "/observed", other.proof(t, "/observed")).Status)
+	})
 	t.Run("another key at the other authority", func(t *testing.T) {
 		second.on("token-of-two-keys", active(claims{"cnf": claims{"jkt": testdpop.NewKey(t).JKT()}}))
 		client := newHolder(t, g, first, "token-of-two-keys")

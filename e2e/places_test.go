@@ -54,7 +54,7 @@ handle_errors {
 		private        bool
 	}{
 		"header":               {"GET", "/a?x=1", []string{"Authorization: Bearer " + token}, "", "", "/a?x=1", "", false},
-		"another header":       {"GET", "/b", []string{"X-Api-Token: " + token}, "", "", "/b", "", false},
+		"another header":       {"GET", "/b", []string{"X-Api-Token: " + token}, "", "", "/b", "", true},
 		"cookie":               {"GET", "/c", []string{"Cookie: a=1; session=" + token + "; b=2"}, "", "", "/c", "", true},
 		"A14 query":            {"GET", "/d?b=%7e&access_token=" + token + "&a=1", nil, "", "", "/d?b=%7e&a=1", "", true},
 		"A16 A17 form":         {"POST", "/e", []string{"Content-Type: application/x-www-form-urlencoded"}, "b=%7e&access_token=" + token + "&a=1", "", "/e", "b=%7e&a=1", false},

@@ -30,8 +30,8 @@ func (s Source) String() string { return [...]string{"miss", "memory", "coalesce
 type Answer struct {
 	// Active is true only where the authority sent the JSON boolean true under exactly that name, or what Shape says.
 	Active bool
-	// Bound says that the token is bound to a key or a certificate (the member cnf of RFC 7800 is there), so that
-	// whoever presents it has to prove possession.
+	// Bound says that the token is bound to a key or a certificate (the member cnf of RFC 7800 is there, or stands beside what
+	// a Shape names), so that whoever presents it has to prove possession.
 	Bound bool
 	// Source says how this answer came to be at hand.
 	Source Source
@@ -233,7 +233,7 @@ func (s Shape) newAnswer(claims object, signed string, askedAt time.Time) (*Answ
 		}
 	}
 	confirmation, ok := claims.get("cnf")
-	answer.Bound = ok && confirmation != nil
+	answer.Bound = ok && confirmation != nil || s.bindsWithin(claims)
 	return answer, nil
 }
 

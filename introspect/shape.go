@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"strconv"
+	"strings"
 	"time"
 )
 
@@ -69,6 +70,22 @@ func (s Shape) part(claims object, path, name string) any {
 	}
 	value, _ := claims.at(path)
 	return value
+}
+
+// bindsWithin tells whether a member cnf stands beside a part of the answer that is inside of an object. What it binds the token
+// to is not looked for there, so that no request can prove it.
+func (s Shape) bindsWithin(claims object) bool {
+	for _, path := range []string{s.Active, s.Scope, s.Subject, s.Username, s.ClientID, s.Expiry} {
+		if !strings.Contains(path, ".") {
+			continue
+		}
+		names := splitPath(path)
+		names[len(names)-1] = "cnf"
+		if confirmation, _ := inside(Object{claims}, true, names); confirmation != nil {
+			return true
+		}
+	}
+	return false
 }
 
 // Scalar is the text by which a string, boolean or number is compared: the string itself, or the JSON text.

@@ -123,6 +123,35 @@ func TestAnotherShapeIsReadAsStrictly(t *testing.T) {
 	})
 }
 
+// A thief shows a bound token without its key, where the authority says beside the other parts, and not where RFC 7662 has it,
+// that it is bound.
+func TestD14AnAnswerOfAnotherShapeBindsItsToken(t *testing.T) {
+	const bound = `{"data":{"active":true,"token":{"user":"a"},"cnf":{"jkt":"x"}},"id":"y","cnf":null}`
+	for name, test := range map[string]struct {
+		shape introspect.Shape
+		body  string
+		bound bool
+	}{
+		"beside active":             {introspect.Shape{Active: "data.active"}, bound, true},
+		"beside another part":       {introspect.Shape{Active: "id", Scope: "data.scopes"}, bound, true},
+		"beside a name with a dot":  {introspect.Shape{Active: "id", Username: `data.login\.name`}, bound, true},
+		"at the top":                {introspect.Shape{Active: "id"}, `{"id":"y","cnf":{"jkt":"x"}}`, true},
+		"where nothing is read":     {introspect.Shape{Active: "id", Subject: "data.token.user"}, bound, false},
+		"null":                      {introspect.Shape{Active: "data.active"}, `{"data":{"active":true,"cnf":null}}`, false},
+		"nowhere":                   {introspect.Shape{Active: "data.active"}, `{"data":{"active":true}}`, false},
+		"in what is not an object":  {introspect.Shape{Active: "id.active", ActiveValue: ""}, `{"id.active":true,"id":"cnf"}`, false},
+		"without a mapping":         {introspect.Shape{}, `{"active":true,"data":{"cnf":{"jkt":"x"}}}`, false},
+		"without a mapping, at top": {introspect.Shape{}, `{"active":true,"cnf":{}}`, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			answer, err := test.shape.Parse([]byte(test.body), asked)
+			require.NoError(t, err)
+			require.True(t, answer.Active)
+			assert.Equal(t, test.bound, answer.Bound)
+		})
+	}
+}
+
 func TestPartsInAnotherShape(t *testing.T) {
 	shape := introspect.Shape{
 		Active: "user", Scope: "scopes", Subject: "user.id", Username: `user.login\.name`, ClientID: "app.client_id", Expiry: "expires_at",

@@ -103,7 +103,8 @@ func cleanPath(p string) string {
 	return cleaned
 }
 
-// hostname is a Host header without its port, and without the brackets of an IPv6 address, in lower case.
+// hostname is a Host header without its port, without the brackets of an IPv6 address, and without the dot at the end of a name,
+// with which backends take it for the same, in lower case.
 func hostname(host string) string {
 	if bracket := strings.LastIndexByte(host, ']'); strings.HasPrefix(host, "[") && bracket > 0 {
 		return strings.ToLower(host[1:bracket])
@@ -111,7 +112,7 @@ func hostname(host string) string {
 	if colon := strings.IndexByte(host, ':'); colon >= 0 {
 		host = host[:colon]
 	}
-	return strings.ToLower(host)
+	return strings.ToLower(strings.TrimSuffix(host, "."))
 }
 
 func nativeObject(o introspect.Object) map[string]any {

@@ -189,6 +189,7 @@ func TestRequireByPath(t *testing.T) {
 func TestRequireByHost(t *testing.T) {
 	for host, seen := range map[string]string{
 		"api.example.com": "api.example.com", "api.example.com:8443": "api.example.com", "API.Example.COM": "api.example.com",
+		"api.example.com.": "api.example.com", "API.example.com.:8443": "api.example.com",
 		"[2001:DB8::1]:8443": "2001:db8::1", "[2001:db8::1]": "2001:db8::1", "127.0.0.1:80": "127.0.0.1", "": "",
 	} {
 		request := get("/")
