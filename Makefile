@@ -69,6 +69,10 @@ test-untagged: need-go ## build and test without build tags
 	go build -o $(BIN)-untagged ./cmd/portcullis
 	PORTCULLIS_BIN=$(CURDIR)/$(BIN)-untagged go test -count=1 -timeout 20m ./...
 
+.PHONY: mutants
+mutants: need-go ## take each security check out, and see that a test notices (ten minutes)
+	go run ./tools/mutants -tags $(TAGS)
+
 test-deps: need-go ## install what the tests need (Debian and npm packages)
 	tools/install-test-deps
 

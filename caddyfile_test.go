@@ -69,13 +69,33 @@ func TestAdapt(t *testing.T) {
 
 // Caddy keeps one handler of a named route whose directives it could merge. It must not be able to.
 func TestANamedRouteLosesNoDirective(t *testing.T) {
-	for _, option := range []string{
-		"events {\n\t\t\tissuer x\n\t\t}",
+	const global = "{\n\tintrospect {\n\t\tendpoint https://as.example.com/i\n\t\tclient gw {env.SECRET}\n\t}\n}\n"
+	for name, directives := range map[string][]string{
+		"behind another":    {"header X y", "introspect scope a"},
+		"twice":             {"introspect scope a", "introspect scope b"},
+		"before the proxy":  {"introspect scope a", "reverse_proxy localhost:3000"},
+		"alone":             {"introspect scope a"},
+		"with the metadata": {"introspect scope a", "introspect_metadata"},
 	} {
-		_, err := adapt(t, "{\n\tintrospect {\n\t\t"+option+"\n\t}\n}\n")
-		name, _, _ := strings.Cut(option, " ")
-		assert.ErrorContains(t, err, "'"+name+"' is not in this build", option)
+		t.Run(name, func(t *testing.T) {
+			got, err := adapt(t, global+"&(guard) {\n\t"+strings.Join(directives, "\n\t")+"\n}\n:80 {\n\tinvoke guard\n}\n")
+			require.NoError(t, err)
+			want := make(map[string]int)
+			for _, directive := range directives {
+				handler, _, _ := strings.Cut(strings.Replace(directive, "header", "headers", 1), " ")
+				want[handler]++
+			}
+			for handler, times := range want {
+				assert.Equal(t, times, strings.Count(got, `"handler": "`+handler+`"`), "%s: %s", handler, got)
+			}
+		})
 	}
+}
+
+// What a contract promises for a later build must be refused by name, so that nobody takes it for enforced.
+func TestWhatALaterBuildHasIsRefusedByName(t *testing.T) {
+	_, err := adapt(t, "{\n\tintrospect {\n\t\tevents {\n\t\t\tissuer x\n\t\t}\n\t}\n}\n")
+	assert.ErrorContains(t, err, "'events' is not in this build")
 }
 
 // FuzzCaddyfile: whatever stands in the block, the parser ends, and what it accepts says what it means: it adapts to

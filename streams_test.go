@@ -2,6 +2,7 @@ package portcullis_test
 
 import (
 	"bufio"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -61,10 +62,15 @@ func (g *revocable) serve(t testing.TB, next caddyhttp.HandlerFunc) *httptest.Se
 	return server
 }
 
-// get asks a server for a path with a token.
+// patience is how long anything may take that should happen at once, on a busy machine.
+const patience = 20 * time.Second
+
+// get asks a server for a path with a token. The response does not go on for ever.
 func get(t testing.TB, server *httptest.Server, path string) *http.Response {
 	t.Helper()
-	request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, server.URL+path, nil)
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	t.Cleanup(cancel)
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, server.URL+path, nil)
 	require.NoError(t, err)
 	request.Header.Set("Authorization", "Bearer t")
 	response, err := server.Client().Do(request)
@@ -182,7 +188,12 @@ func TestK10AConnectionThatWasTakenOverEndsWithItsToken(t *testing.T) {
 			require.NoError(t, err)
 			require.Equal(t, http.StatusSwitchingProtocols, response.StatusCode)
 			g.revoked.Store(true)
-			assert.ErrorIs(t, <-ended, net.ErrClosed)
+			select {
+			case err := <-ended:
+				assert.ErrorIs(t, err, net.ErrClosed)
+			case <-time.After(patience):
+				assert.Fail(t, "it is still open")
+			}
 		})
 	}
 }

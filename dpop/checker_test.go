@@ -10,10 +10,12 @@ import (
 	"crypto/rand"
 	"crypto/rsa"
 	"crypto/sha256"
+	"encoding/asn1"
 	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"maps"
+	"math/big"
 	"strconv"
 	"strings"
 	"sync"
@@ -121,7 +123,7 @@ func TestInvalidProofs(t *testing.T) {
 		{"G02 typ JWT", []string{good(testdpop.Header("typ", "JWT"))}},
 		{"G02 typ in another case", []string{good(testdpop.Header("typ", "DPoP+jwt"))}},
 		{"G02 typ with its type", []string{good(testdpop.Header("typ", "application/dpop+jwt"))}},
-		{"G02 typ twice", []string{key.Sign(t, `{"typ":"JWT","typ":"dpop+jwt","alg":"ES256","jwk":`+text(t, key.JWK())+`}`, `{}`)}},
+		{"G02 typ twice", []string{key.Sign(t, `{"typ":"JWT","typ":"dpop+jwt","alg":"ES256","jwk":`+text(t, key.JWK())+`}`, claims(t))}},
 		{"G02 crit", []string{good(testdpop.Header("crit", []string{"exp"}), testdpop.Header("exp", 1))}},
 		{"G02 crit b64", []string{good(testdpop.Header("crit", []string{"b64"}), testdpop.Header("b64", true))}},
 		{"G02 crit empty", []string{good(testdpop.Header("crit", []string{}))}},
@@ -137,19 +139,20 @@ func TestInvalidProofs(t *testing.T) {
 		{"G03 alg of another curve", []string{good(testdpop.Header("alg", "ES384"))}},
 		{"G03 alg other than that of the key", []string{good(testdpop.Header("jwk", jwk(map[string]any{"alg": "ES384"})))}},
 		{"G03 RSA of 1024 bits", []string{signedWith(t, jose.RS256, rsaKey(t, 1024))}},
+		{"G03 RSA of more than 4096 bits", []string{signedWith(t, jose.RS256, largeKey(t))}},
 		{"G04 no jwk", []string{good(testdpop.Header("jwk", nil))}},
 		{"G04 no jwk but kid", []string{good(testdpop.Header("jwk", nil), testdpop.Header("kid", "x"))}},
 		{"G04 no jwk but jku", []string{good(testdpop.Header("jwk", nil), testdpop.Header("jku", "https://evil.example/jwks"))}},
 		{"G04 jwk is a string", []string{good(testdpop.Header("jwk", "x"))}},
 		{"G04 jwk is empty", []string{good(testdpop.Header("jwk", map[string]any{}))}},
 		{"G04 jwk with d", []string{good(testdpop.Header("jwk", key.PrivateJWK()))}},
-		{"G04 jwk with d that is null", []string{key.Sign(t, `{"typ":"dpop+jwt","alg":"ES256","jwk":`+text(t, jwk(map[string]any{"d": nil}))+`}`, `{}`)}},
+		{"G04 jwk with d that is null", []string{key.Sign(t, `{"typ":"dpop+jwt","alg":"ES256","jwk":`+text(t, jwk(map[string]any{"d": nil}))+`}`, claims(t))}},
 		{"G04 jwk with k", []string{good(testdpop.Header("jwk", jwk(map[string]any{"k": "x"})))}},
 		{"G04 jwk with a prime", []string{good(testdpop.Header("jwk", jwk(map[string]any{"p": "AQ"})))}},
 		{"G04 jwk with oth", []string{good(testdpop.Header("jwk", jwk(map[string]any{"oth": []any{}})))}},
 		{"G04 jwk for encryption", []string{good(testdpop.Header("jwk", jwk(map[string]any{"use": "enc"})))}},
 		{"G04 jwk off the curve", []string{good(testdpop.Header("jwk", jwk(map[string]any{"y": key.JWK()["x"]})))}},
-		{"G04 jwk twice", []string{key.Sign(t, `{"typ":"dpop+jwt","alg":"ES256","jwk":`+text(t, key.JWK())+`,"jwk":`+text(t, key.JWK())+`}`, `{}`)}},
+		{"G04 jwk twice", []string{key.Sign(t, `{"typ":"dpop+jwt","alg":"ES256","jwk":`+text(t, key.JWK())+`,"jwk":`+text(t, key.JWK())+`}`, claims(t))}},
 		{"G04 the jwk of somebody else", []string{good(testdpop.Header("jwk", testdpop.NewKey(t).JWK()))}},
 		{"G04 no signature", []string{good()[:strings.LastIndexByte(good(), '.')+1]}},
 		{"G04 a signature in DER", []string{der(t, good())}},
@@ -166,7 +169,7 @@ func TestInvalidProofs(t *testing.T) {
 		{"G06 htu is a list", []string{good(testdpop.Claim("htu", []string{target}))}},
 		{"G06 htu is a path", []string{good(testdpop.Claim("htu", "/orders"))}},
 		{"G02 no iat", []string{good(testdpop.Claim("iat", nil))}},
-		{"G02 iat is null", []string{key.Sign(t, `{"typ":"dpop+jwt","alg":"ES256","jwk":`+text(t, key.JWK())+`}`, `{"jti":"x","htm":"GET","htu":"`+target+`","iat":null}`)}},
+		{"G02 iat is null", []string{key.Sign(t, `{"typ":"dpop+jwt","alg":"ES256","jwk":`+text(t, key.JWK())+`}`, `{"jti":"x","htm":"GET","htu":"`+target+`","iat":null,"ath":"`+dpop.TokenHash(token)+`"}`)}},
 		{"G02 iat is text", []string{good(testdpop.Claim("iat", strconv.FormatInt(now.Now().Unix(), 10)))}},
 		{"G02 iat is beyond all", []string{good(testdpop.Claim("iat", 1e300))}},
 		{"G02 iat is negative", []string{good(testdpop.Claim("iat", -1))}},
@@ -180,7 +183,7 @@ func TestInvalidProofs(t *testing.T) {
 		{"G08 ath of another token", []string{good(testdpop.Token(token + "x"))}},
 		{"G08 ath is the token", []string{good(testdpop.Claim("ath", token))}},
 		{"G08 ath with padding", []string{good(testdpop.Claim("ath", dpop.TokenHash(token)+"="))}},
-		{"G02 a claim twice", []string{key.Sign(t, `{"typ":"dpop+jwt","alg":"ES256","jwk":`+text(t, key.JWK())+`}`, `{"jti":"x","jti":"y"}`)}},
+		{"G02 a claim twice", []string{key.Sign(t, `{"typ":"dpop+jwt","alg":"ES256","jwk":`+text(t, key.JWK())+`}`, strings.Replace(claims(t), "{", `{"jti":"x",`, 1))}},
 		{"G02 claims that are no object", []string{key.Sign(t, `{"typ":"dpop+jwt","alg":"ES256","jwk":`+text(t, key.JWK())+`}`, `[]`)}},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
@@ -517,6 +520,28 @@ func rsaKey(t testing.TB, bits int) *rsa.PrivateKey {
 	return key
 }
 
+// largeKey is an RSA key of 4101 to 4104 bits. It has eight primes, since two of that size take seconds.
+func largeKey(t testing.TB) *rsa.PrivateKey {
+	t.Helper()
+	one, totient := big.NewInt(1), big.NewInt(1)
+	key := &rsa.PrivateKey{PublicKey: rsa.PublicKey{N: big.NewInt(1), E: 65537}}
+	exponent := big.NewInt(int64(key.E))
+	for len(key.Primes) < 8 {
+		prime, err := rand.Prime(rand.Reader, 513)
+		require.NoError(t, err)
+		less := new(big.Int).Sub(prime, one)
+		if new(big.Int).ModInverse(exponent, less) == nil {
+			continue
+		}
+		key.Primes = append(key.Primes, prime)
+		key.N.Mul(key.N, prime)
+		totient.Mul(totient, less)
+	}
+	key.D = new(big.Int).ModInverse(exponent, totient)
+	require.Greater(t, key.N.BitLen(), 4096)
+	return key
+}
+
 func ecKey(t testing.TB, curve elliptic.Curve) *ecdsa.PrivateKey {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(curve, rand.Reader)
@@ -524,14 +549,15 @@ func ecKey(t testing.TB, curve elliptic.Curve) *ecdsa.PrivateKey {
 	return key
 }
 
-// der is a proof whose signature is written as X.509 does.
+// der is a proof whose signature is the same, but written as X.509 does.
 func der(t testing.TB, proof string) string {
 	t.Helper()
-	key := ecKey(t, elliptic.P256())
-	hash := sha256.Sum256([]byte(proof))
-	signature, err := ecdsa.SignASN1(rand.Reader, key, hash[:])
+	signature, err := base64.RawURLEncoding.DecodeString(strings.TrimPrefix(proof, before(proof)))
 	require.NoError(t, err)
-	return before(proof) + encode(signature)
+	half := len(signature) / 2
+	written, err := asn1.Marshal([]*big.Int{new(big.Int).SetBytes(signature[:half]), new(big.Int).SetBytes(signature[half:])})
+	require.NoError(t, err)
+	return before(proof) + encode(written)
 }
 
 // before is a proof without its signature.

@@ -452,6 +452,9 @@ func TestE06KeysOfSignedAnswers(t *testing.T) {
 			_, err := s.ask(t, "token", nil)
 			require.ErrorIs(t, err, test.err, name)
 			assert.NotContains(t, err.Error(), "canary", name)
+			for _, url := range s.asked() {
+				assert.Contains(t, []string{signedEndpoint, keysPlace}, url, name)
+			}
 		}
 	})
 	t.Run("stay in use while they cannot be fetched", func(t *testing.T) {

@@ -6,6 +6,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/assert"
@@ -18,10 +19,14 @@ import (
 type knowing struct {
 	good, failing map[string]bool
 	calls         atomic.Int32
+	gate          chan struct{} // answers wait until it is closed, if there is one
 }
 
 func (k *knowing) Introspect(_ context.Context, token introspect.Token) (*introspect.Answer, error) {
 	k.calls.Add(1)
+	if k.gate != nil {
+		<-k.gate
+	}
 	if k.failing[token.Value()] {
 		return nil, introspect.ErrTimeout
 	}
@@ -171,12 +176,18 @@ func TestK15UnknownTokensAreLimited(t *testing.T) {
 		assert.Zero(t, s.tries.Len())
 	})
 	t.Run("attack: tokens at the same time", func(t *testing.T) {
-		s := newStrangers()
-		var group sync.WaitGroup
-		for i := range 64 {
-			group.Go(func() { s.try(t, mallory, fmt.Sprint("guess-", i)) })
-		}
-		group.Wait()
-		assert.EqualValues(t, 3, s.calls.Load())
+		synctest.Test(t, func(t *testing.T) {
+			s := newStrangers()
+			s.gate = make(chan struct{})
+			var group sync.WaitGroup
+			for i := range 64 {
+				group.Go(func() { s.try(t, mallory, fmt.Sprint("guess-", i)) })
+			}
+			synctest.Wait()
+			assert.EqualValues(t, 3, s.calls.Load(), "while nobody has an answer")
+			close(s.gate)
+			group.Wait()
+			assert.EqualValues(t, 3, s.calls.Load())
+		})
 	})
 }

@@ -66,6 +66,15 @@ func TestI08OrderOfStepUp(t *testing.T) {
 	assert.Equal(t, policy.InsufficientScope, judge(`"aud":"https://api.example.com","acr":"gold"`).Outcome, "then scopes")
 }
 
+// A session grows old while the answer about its token is remembered.
+func TestI10ARememberedAnswerGrowsOld(t *testing.T) {
+	rules := policy.Rules{Authentication: policy.Authentication{MaxAge: 5 * time.Minute}}
+	answer := active(t, at("auth_time", -240))
+	for after, want := range map[time.Duration]policy.Outcome{0: policy.Allowed, time.Minute: policy.Allowed, 61 * time.Second: policy.StepUp} {
+		assert.Equal(t, want, rules.Judge(answer, now.Add(after), policy.Presented{}).Outcome, after)
+	}
+}
+
 func TestI01Resource(t *testing.T) {
 	rules := policy.Rules{Resource: "https://api.example.com/a", Audience: []string{"x", "y"}}
 	for members, want := range map[string]policy.Outcome{
