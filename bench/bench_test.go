@@ -143,7 +143,8 @@ func TestSections(t *testing.T) {
 		rows    []string
 	}{
 		{func(b *bench) error { return b.inside(t.Context()) }, []string{
-			`\| always the same \| .* \| 0\.000 \|\n`, `\| 50 in turn \| .* \| 0\.000 \|\n`, `\| always a new one \| .* \| 1\.000 \|\n`,
+			`\| always the same \| .* \| 0\.000 \|\n`, "\\| always the same, `identity none` \\| .* \\| 0\\.000 \\|\n",
+			`\| always the same, and bare sets the same headers \| .* \| 0\.000 \|\n`, `\| 50 in turn \| .* \| 0\.000 \|\n`, `\| always a new one \| .* \| 1\.000 \|\n`,
 		}},
 		{func(b *bench) error { return b.millionTokens(t.Context()) }, []string{
 			`\| one of many \| .* \| 0\.000 \|\n`, `\n\| [1-9][0-9]* \| [1-9][0-9]* \| [0-9]+ \|`,

@@ -35,6 +35,22 @@ func protectedSite(address, backend string) string {
 	return site(address, "introspect scope "+scope, "reverse_proxy "+backend)
 }
 
+// dressedSite passes everything on with the headers that a protected site would add, as written, and without the token.
+func dressedSite(address, backend string) string {
+	return site(address, "reverse_proxy "+backend+` {
+header_up -Authorization
+header_up Remote-User user0
+header_up Remote-Groups buyers,staff
+header_up Remote-Client orders-app
+header_up Remote-Scope "`+scope+` orders:write"
+}`)
+}
+
+// silentSite passes on what has a good token, and tells nobody whose it is.
+func silentSite(address, backend string) string {
+	return site(address, "introspect {\nscope "+scope+"\nidentity none\n}", "reverse_proxy "+backend)
+}
+
 // checkedSite passes on what a checker lets through.
 func checkedSite(address, backend, checker string) string {
 	return site(address,

@@ -9,23 +9,23 @@ import (
 	"time"
 )
 
-// pair is a process with two sites: one proxies to the backend, the other one does the same behind the directive.
+// pair is a process with sites to compare: some proxy to the backend, the others do the same behind the directive.
 type pair struct {
 	*player
 
-	bare, protected string
+	bare, dressed, protected, silent string
 }
 
-// startPair starts both sites on a gateway of their own, with further lines for the authority.
+// startPair starts the sites on a gateway of their own, with further lines for the authority.
 func (b *bench) startPair(ctx context.Context, lines string) (*pair, error) {
 	gateway, err := startRole("gateway")
 	if err != nil {
 		return nil, err
 	}
 	p := &pair{player: gateway}
-	addresses, err := freeAddresses(2)
+	addresses, err := freeAddresses(4)
 	if err == nil {
-		p.bare, p.protected = addresses[0], addresses[1]
+		p.bare, p.dressed, p.protected, p.silent = addresses[0], addresses[1], addresses[2], addresses[3]
 		err = b.loadPair(ctx, p, lines)
 	}
 	if err != nil {
@@ -36,7 +36,8 @@ func (b *bench) startPair(ctx context.Context, lines string) (*pair, error) {
 
 // loadPair loads the configuration, perhaps anew.
 func (b *bench) loadPair(ctx context.Context, p *pair, lines string) error {
-	caddyfile := globalOptions(b.endpoint, lines) + bareSite(p.bare, b.app) + protectedSite(p.protected, b.app)
+	caddyfile := globalOptions(b.endpoint, lines) + bareSite(p.bare, b.app) + dressedSite(p.dressed, b.app) +
+		protectedSite(p.protected, b.app) + silentSite(p.silent, b.app)
 	_, err := ask[nothing](ctx, p.player, "Load", caddyfile)
 	return err
 }
@@ -55,10 +56,10 @@ func (b *bench) cost(ctx context.Context, p *pair, plan Plan, site string) (floa
 	return float64(after-before) / float64(plan.Requests), err
 }
 
-// compare sends the same to both sites in turn, round by round, and writes a row of what that has cost. Each site goes
+// compare sends the same to a bare site and another one in turn, round by round, and writes a row of what that has cost. Each site goes
 // first in every other round, since garbage of the first is collected while the second is measured. The plan of a round
 // may differ from that of the one before. The first round warms up and does not count.
-func (b *bench) compare(ctx context.Context, p *pair, name string, plan func(round int) Plan) ([]string, error) {
+func (b *bench) compare(ctx context.Context, p *pair, one, other, name string, plan func(round int) Plan) ([]string, error) {
 	var bare, protected sample
 	before, err := b.calls(ctx)
 	if err != nil {
@@ -68,7 +69,7 @@ func (b *bench) compare(ctx context.Context, p *pair, name string, plan func(rou
 		sites := []struct {
 			address string
 			costs   *sample
-		}{{p.bare, &bare}, {p.protected, &protected}}
+		}{{one, &bare}, {other, &protected}}
 		if round%2 == 1 {
 			slices.Reverse(sites)
 		}
@@ -107,26 +108,32 @@ func (b *bench) inside(ctx context.Context) (err error) {
 	defer func() { err = errors.Join(err, p.stop()) }()
 	rows := [][]string{insideHead}
 	for _, c := range []struct {
-		name string
-		warm int // tokens that are remembered before
-		plan func(round int) Plan
+		name, bare, site string
+		warm             int // tokens that are remembered before
+		plan             func(round int) Plan
 	}{
-		{"always the same", 1, func(int) Plan {
+		{"always the same", p.bare, p.protected, 1, func(int) Plan {
 			return Plan{Requests: b.requests, Tokens: 1}
 		}},
-		{fmt.Sprintf("%d in turn", b.tokens), b.tokens, func(int) Plan {
+		{"always the same, `identity none`", p.bare, p.silent, 1, func(int) Plan {
+			return Plan{Requests: b.requests, Tokens: 1}
+		}},
+		{"always the same, and bare sets the same headers", p.dressed, p.protected, 1, func(int) Plan {
+			return Plan{Requests: b.requests, Tokens: 1}
+		}},
+		{fmt.Sprintf("%d in turn", b.tokens), p.bare, p.protected, b.tokens, func(int) Plan {
 			return Plan{Requests: b.requests, Tokens: b.tokens}
 		}},
-		{"always a new one", 0, func(round int) Plan {
+		{"always a new one", p.bare, p.protected, 0, func(round int) Plan {
 			return Plan{Requests: b.requests, First: firstNew + round*b.requests, Tokens: b.requests}
 		}},
 	} {
 		if c.warm > 0 {
-			if _, err := b.send(ctx, Plan{Address: p.protected, Requests: c.warm, Tokens: c.warm}); err != nil {
+			if _, err := b.send(ctx, Plan{Address: c.site, Requests: c.warm, Tokens: c.warm}); err != nil {
 				return err
 			}
 		}
-		row, err := b.compare(ctx, p, c.name, c.plan)
+		row, err := b.compare(ctx, p, c.bare, c.site, c.name, c.plan)
 		if err != nil {
 			return err
 		}
@@ -175,7 +182,7 @@ func (b *bench) millionTokens(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	row, err := b.compare(ctx, p, "one of many", func(int) Plan {
+	row, err := b.compare(ctx, p, p.bare, p.protected, "one of many", func(int) Plan {
 		return Plan{Requests: b.requests, Tokens: b.million, Random: true}
 	})
 	if err != nil {
