@@ -358,6 +358,19 @@ func isPreflight(r *http.Request) bool {
 		len(r.Header["Origin"]) == 1 && len(r.Header["Access-Control-Request-Method"]) == 1
 }
 
+// mayLackBody tells whether a request has no body, or, over HTTP/3, where nothing in front of a body says that there is one,
+// may have none.
+func mayLackBody(r *http.Request) bool {
+	return r.ContentLength == 0 || r.ContentLength < 0 && r.ProtoMajor == 3
+}
+
+// dropBody takes the body of a request away, which has none as far as anybody has looked.
+func dropBody(r *http.Request) {
+	if r.ContentLength < 0 {
+		r.Body, r.ContentLength = http.NoBody, 0
+	}
+}
+
 // Interface guards
 var (
 	_ caddy.Provisioner           = (*Handler)(nil)

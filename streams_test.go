@@ -334,6 +334,41 @@ func (w *shortWriter) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 
 // What is over leaves nothing behind: no goroutine, and nobody who asks about its token.
 func TestShortRequestsLeaveNothingBehind(t *testing.T) {
+	request, watched := shortRequests(t)
+	for i := range 100 {
+		request(i)
+	}
+	before := runtime.NumGoroutine()
+	for i := range 20_000 {
+		request(i)
+	}
+	require.Eventually(t, func() bool { return runtime.NumGoroutine() <= before+5 }, 10*time.Second, 10*time.Millisecond)
+	assert.Zero(t, watched())
+}
+
+// BenchmarkShortRequests says what is left of each request when it is over.
+func BenchmarkShortRequests(b *testing.B) {
+	request, watched := shortRequests(b)
+	request(0)
+	heap := func() float64 {
+		runtime.GC()
+		runtime.GC() // and what stopped timers hold
+		var stats runtime.MemStats
+		runtime.ReadMemStats(&stats)
+		return float64(stats.HeapAlloc)
+	}
+	before, goroutines, i := heap(), runtime.NumGoroutine(), 0
+	for b.Loop() {
+		request(i)
+		i++
+	}
+	b.ReportMetric((heap()-before)/float64(b.N), "B-left/op")
+	b.ReportMetric(float64(runtime.NumGoroutine()-goroutines), "goroutines-left")
+	b.ReportMetric(float64(watched()), "watched")
+}
+
+// shortRequests makes requests that are over at once, of all kinds in turn, and tells for how many tokens something is open.
+func shortRequests(t testing.TB) (request func(int), watched func() int) {
 	g := newRevocable(t, `,"end_at_expiry":"all"`)
 	streams := newRevocable(t, ``)
 	handlers := []caddyhttp.HandlerFunc{
@@ -356,7 +391,7 @@ func TestShortRequestsLeaveNothingBehind(t *testing.T) {
 		func(http.ResponseWriter, *http.Request) error { return errors.New("refused by the backend") },
 		func(http.ResponseWriter, *http.Request) error { panic(http.ErrAbortHandler) },
 	}
-	request := func(i int) {
+	return func(i int) {
 		defer func() { _ = recover() }() // as the server does
 		r := httptest.NewRequest(http.MethodGet, "/", nil)
 		r.ProtoMajor = 1 + i/len(handlers)%3
@@ -367,17 +402,7 @@ func TestShortRequestsLeaveNothingBehind(t *testing.T) {
 			handler = streams
 		}
 		_ = handler.ServeHTTP(w, prepare(r, w), handlers[i%len(handlers)]) // some fail
-	}
-	for i := range 100 {
-		request(i)
-	}
-	before := runtime.NumGoroutine()
-	for i := range 20_000 {
-		request(i)
-	}
-	require.Eventually(t, func() bool { return runtime.NumGoroutine() <= before+5 }, 10*time.Second, 10*time.Millisecond)
-	assert.Zero(t, g.Watched())
-	assert.Zero(t, streams.Watched())
+	}, func() int { return g.Watched() + streams.Watched() }
 }
 
 // The response is as capable as the one that the server gave.

@@ -14,7 +14,7 @@ type targets struct{ next http.Handler }
 
 // ServeHTTP answers a request with such a target as the server answers one that it cannot read. It stands in front of all routes.
 func (t targets) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	if r.Method != http.MethodConnect {
+	if r.Method != http.MethodConnect || r.URL.Path != "" || r.URL.Opaque != "" {
 		if r.URL.Path == "" && r.URL.Opaque == "" {
 			r.URL.Path = "/" // which is what it means (RFC 9110 section 4.2.3)
 		}
@@ -40,18 +40,5 @@ func guardTargets(ctx context.Context) {
 	defer guarding.Unlock()
 	if _, guarded := server.Handler.(targets); !guarded {
 		server.Handler = targets{server.Handler}
-	}
-}
-
-// mayLackBody tells whether a request has no body, or, over HTTP/3, where nothing in front of a body says that there is one,
-// may have none.
-func mayLackBody(r *http.Request) bool {
-	return r.ContentLength == 0 || r.ContentLength < 0 && r.ProtoMajor == 3
-}
-
-// dropBody takes the body of a request away, which has none as far as anybody has looked.
-func dropBody(r *http.Request) {
-	if r.ContentLength < 0 {
-		r.Body, r.ContentLength = http.NoBody, 0
 	}
 }

@@ -172,7 +172,11 @@ func (p Places) Take(r *http.Request, maxToken int) (Credential, error) {
 	case taken.Token == "":
 		return Credential{}, ErrNoToken
 	case len(taken.Token) > maxToken:
-		return Credential{}, fmt.Errorf("%w: longer than %d bytes", ErrInvalidToken, maxToken)
+		err := fmt.Errorf("%w: longer than %d bytes", ErrInvalidToken, maxToken)
+		if taken.In == InCookie {
+			err = &CookieError{err}
+		}
+		return Credential{}, err
 	}
 	return taken, nil
 }

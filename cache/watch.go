@@ -1,8 +1,10 @@
 package cache
 
 import (
+	"cmp"
 	"context"
 	"errors"
+	"math"
 	"slices"
 	"sync"
 	"time"
@@ -30,6 +32,7 @@ const (
 type Watch struct {
 	mu     sync.Mutex
 	tokens map[introspect.Digest]*watched
+	// askers are in the order in which they are asked.
 	askers []*Asker
 	// last is the Asker that has left, where there is no other.
 	last *Asker
@@ -49,12 +52,14 @@ type Asker struct {
 // NewWatch returns a Watch that nobody has joined.
 func NewWatch() *Watch { return &Watch{tokens: make(map[introspect.Digest]*watched)} }
 
-// Join lets the Watch ask in this way, from the next time that it asks. Of several it asks in the way of the one that asks
-// most often, and of those in the way of the first. The last one never leaves: what is open outlives its configuration.
+// Join lets the Watch ask in this way. Of several it asks in the way of the one that asks most often, and of those in the way
+// of the first; and in that of the next one where it cannot. The last one never leaves: what is open outlives its configuration.
 func (w *Watch) Join(asker *Asker) (leave func()) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.askers = append(w.askers, asker)
+	slices.SortStableFunc(w.askers, func(a, b *Asker) int { return cmp.Compare(a.pause(), b.pause()) })
+	w.planAll()
 	return func() {
 		w.mu.Lock()
 		defer w.mu.Unlock()
@@ -62,30 +67,38 @@ func (w *Watch) Join(asker *Asker) (leave func()) {
 		if w.last = nil; len(w.askers) == 0 {
 			w.last = asker
 		}
-		now := time.Now()
-		for _, t := range w.tokens {
-			t.plan(now)
-			t.look(now)
-		}
+		w.planAll()
 	}
 }
 
-// joined are those that may ask. The caller holds the lock.
+// pause is how long nothing is asked after an answer.
+func (a *Asker) pause() time.Duration {
+	if a.Every <= 0 {
+		return math.MaxInt64
+	}
+	return a.Every
+}
+
+// planAll says anew when to ask, and for nothing that is due already later than before: reloads that follow each other put no
+// question off. The caller holds the lock.
+func (w *Watch) planAll() {
+	now := time.Now()
+	for _, t := range w.tokens {
+		before := t.due
+		t.plan(now)
+		if !before.IsZero() && before.Before(t.due) {
+			t.due = before
+		}
+		t.look(now)
+	}
+}
+
+// joined are those that may ask, in their order. The caller holds the lock.
 func (w *Watch) joined() []*Asker {
 	if len(w.askers) == 0 && w.last != nil {
 		return []*Asker{w.last}
 	}
 	return w.askers
-}
-
-// asker is who asks now, or nil. The caller holds the lock.
-func (w *Watch) asker() (asker *Asker) {
-	for _, other := range w.joined() {
-		if asker == nil || other.Every > 0 && (asker.Every <= 0 || other.Every < asker.Every) {
-			asker = other
-		}
-	}
-	return asker
 }
 
 // lost says whether a token is no good any more since nobody could be asked about it for so long. The caller holds the lock.
@@ -95,12 +108,17 @@ func (w *Watch) lost(age time.Duration) bool {
 	})
 }
 
-// remembered is what is remembered of a token, or nil. The caller holds the lock.
-func (w *Watch) remembered(token introspect.Digest) *introspect.Answer {
-	if asker := w.asker(); asker != nil && asker.Remembered != nil {
-		return asker.Remembered(token)
+// remembered is what any of them remembers of a token, or nil. The caller holds the lock.
+func (w *Watch) remembered(token introspect.Digest) (answer *introspect.Answer) {
+	for _, asker := range w.joined() {
+		if asker.Remembered == nil {
+			continue
+		}
+		if other := asker.Remembered(token); other != nil && (answer == nil || other.AskedAt.After(answer.AskedAt)) {
+			answer = other
+		}
 	}
-	return nil
+	return answer
 }
 
 // watched is a token for which something is open. The lock of its Watch guards it.
@@ -243,12 +261,12 @@ const leastEvery = 100 * time.Millisecond
 
 // plan says when to ask next. The times differ from token to token. The caller holds the lock.
 func (t *watched) plan(now time.Time) {
-	asker := t.watch.asker()
-	if asker == nil || asker.Every <= 0 {
+	askers := t.watch.joined()
+	if len(askers) == 0 || askers[0].Every <= 0 {
 		t.due = time.Time{}
 		return
 	}
-	every := max(asker.Every, leastEvery)
+	every := max(askers[0].Every, leastEvery)
 	again := every / asksAgain
 	digest := t.token.Digest()
 	spread := again * time.Duration(digest[0]) / 256
@@ -303,12 +321,15 @@ func (t *watched) wake() {
 // ask asks about the token as a request with it would.
 func (t *watched) ask() {
 	t.watch.mu.Lock()
-	asker := t.watch.asker()
+	askers := slices.Clone(t.watch.joined())
 	t.watch.mu.Unlock()
 	var answer *introspect.Answer
 	var err error
-	if asker != nil {
+	for _, asker := range askers {
 		answer, err = asker.Introspect(context.Background(), t.token)
+		if err == nil || errors.Is(err, introspect.ErrSaturated) {
+			break
+		}
 	}
 
 	t.watch.mu.Lock()
@@ -318,7 +339,7 @@ func (t *watched) ask() {
 	switch {
 	case t.first == nil:
 		return
-	case asker == nil:
+	case len(askers) == 0:
 	case err == nil && !answer.Active:
 		t.finish(Inactive)
 		return

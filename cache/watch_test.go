@@ -377,6 +377,44 @@ func TestK10TheStrictestSettingsCountForWhatIsOpen(t *testing.T) {
 	}
 }
 
+// The one that asks most often may not be able to: its secret is wrong, say. Others of the same endpoint and client can.
+func TestK10WhoCannotAskLeavesItToOthers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		as, broken, watch := new(teller), new(teller), cache.NewWatch()
+		broken.says(nil, introspect.ErrCredentials)
+		defer watch.Join(&cache.Asker{Introspector: broken, Every: time.Minute, Stale: -1})()
+		defer watch.Join(&cache.Asker{Introspector: as, Remembered: remembers, Every: time.Hour, Stale: -1})()
+		as.says(map[string]any{"active": true}, nil)
+		open, ends := opened(t, watch, as, "t")
+		defer open.Close()
+		as.says(map[string]any{"active": false}, nil)
+		end, _ := after(ends, never)
+		assert.Equal(t, cache.Inactive, end.why)
+		assert.LessOrEqual(t, end.after, 2*time.Minute)
+	})
+}
+
+// What was opened while nobody asked is asked about as soon as somebody does, however often the configuration is loaded.
+func TestK10WhoeverJoinsAsksAboutWhatIsOpen(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		as, watch := new(teller), cache.NewWatch()
+		watch.Join(&cache.Asker{Introspector: as, Remembered: remembers, Stale: -1})()
+		as.says(map[string]any{"active": true}, nil)
+		open, ends := opened(t, watch, as, "t")
+		defer open.Close()
+		as.says(map[string]any{"active": false}, nil)
+		end, ended := after(ends, time.Hour)
+		require.False(t, ended, end)
+		for range 100 {
+			defer watch.Join(&cache.Asker{Introspector: as, Remembered: remembers, Every: time.Minute, Stale: -1})()
+			if end, ended = after(ends, 5*time.Second); ended {
+				break
+			}
+		}
+		assert.Equal(t, cache.Inactive, end.why)
+	})
+}
+
 // BenchmarkWatch shows what an open stream takes. No goroutine is among it.
 func BenchmarkWatch(b *testing.B) {
 	const streams = 10_000

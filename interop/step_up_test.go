@@ -18,7 +18,7 @@ import (
 // stepUpFile is openIDFile with routes that demand how the user has signed in.
 var stepUpFile = strings.Replace(openIDFile, "\tintrospect /orders", `	introspect /bank scope orders:read {
 		acr urn:portcullis:acr:password
-		max_age 8s
+		max_age 15s
 	}
 	introspect /vault scope orders:read {
 		acr gold
@@ -76,7 +76,7 @@ func TestOpenIDClientStepsUpInABrowser(t *testing.T) {
 	demanded := s.insufficient(t, "/bank")
 	assert.Equal(t, object{
 		"realm": "portcullis", "error": "insufficient_user_authentication", "scope": "orders:read",
-		"acr_values": "urn:portcullis:acr:password", "max_age": "8",
+		"acr_values": "urn:portcullis:acr:password", "max_age": "15",
 	}, demanded, "I06")
 
 	made = s.request(t, nil)

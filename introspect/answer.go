@@ -33,6 +33,8 @@ type Answer struct {
 	// Bound says that the token is bound to a key or a certificate (the member cnf of RFC 7800 is there, or stands beside what
 	// a Shape names), so that whoever presents it has to prove possession.
 	Bound bool
+	// BoundWithin says that a cnf stands beside what a Shape names, inside of an object, where nobody looks for what to prove.
+	BoundWithin bool
 	// Source says how this answer came to be at hand.
 	Source Source
 	// signed is how many bytes at the end of the claims' text are the JWT in which the answer came.
@@ -233,7 +235,8 @@ func (s Shape) newAnswer(claims object, signed string, askedAt time.Time) (*Answ
 		}
 	}
 	confirmation, ok := claims.get("cnf")
-	answer.Bound = ok && confirmation != nil || s.bindsWithin(claims)
+	answer.BoundWithin = s.bindsWithin(claims)
+	answer.Bound = ok && confirmation != nil || answer.BoundWithin
 	return answer, nil
 }
 

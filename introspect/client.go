@@ -153,6 +153,7 @@ func withQuery(endpoint string, parameters url.Values) (*url.URL, error) {
 	if err != nil {
 		return nil, errors.New("endpoint: not a URL")
 	}
+	parsed.Host = strings.TrimSuffix(parsed.Host, ":") // an empty port, which not every server takes in Host
 	if len(parameters) == 0 {
 		return parsed, nil
 	}

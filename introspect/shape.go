@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"strconv"
-	"strings"
 	"time"
 )
 
@@ -72,14 +71,13 @@ func (s Shape) part(claims object, path, name string) any {
 	return value
 }
 
-// bindsWithin tells whether a member cnf stands beside a part of the answer that is inside of an object. What it binds the token
-// to is not looked for there, so that no request can prove it.
+// bindsWithin tells whether a member cnf stands beside a part of the answer that is inside of an object.
 func (s Shape) bindsWithin(claims object) bool {
 	for _, path := range []string{s.Active, s.Scope, s.Subject, s.Username, s.ClientID, s.Expiry} {
-		if !strings.Contains(path, ".") {
+		names := splitPath(path)
+		if len(names) == 1 {
 			continue
 		}
-		names := splitPath(path)
 		names[len(names)-1] = "cnf"
 		if confirmation, _ := inside(Object{claims}, true, names); confirmation != nil {
 			return true

@@ -140,6 +140,7 @@ func TestD14AnAnswerOfAnotherShapeBindsItsToken(t *testing.T) {
 		"null":                      {introspect.Shape{Active: "data.active"}, `{"data":{"active":true,"cnf":null}}`, false},
 		"nowhere":                   {introspect.Shape{Active: "data.active"}, `{"data":{"active":true}}`, false},
 		"in what is not an object":  {introspect.Shape{Active: "id.active", ActiveValue: ""}, `{"id.active":true,"id":"cnf"}`, false},
+		"at the top alone":          {introspect.Shape{Username: `login\.name`, Active: "id"}, `{"id":"y","login.name":"a","cnf":null}`, false},
 		"without a mapping":         {introspect.Shape{}, `{"active":true,"data":{"cnf":{"jkt":"x"}}}`, false},
 		"without a mapping, at top": {introspect.Shape{}, `{"active":true,"cnf":{}}`, true},
 	} {

@@ -73,6 +73,9 @@ func bindingOf(answer *introspect.Answer) (bound binding, understood bool) {
 	if !answer.Bound {
 		return binding{}, true
 	}
+	if answer.BoundWithin {
+		return binding{}, false
+	}
 	value, _ := answer.Claim("cnf")
 	members, isObject := value.(introspect.Object)
 	if !isObject {

@@ -3,10 +3,13 @@ package policy_test
 import (
 	"fmt"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
 
 	"github.com/portcullis-gateway/portcullis/dpop"
+	"github.com/portcullis-gateway/portcullis/introspect"
 	"github.com/portcullis-gateway/portcullis/policy"
 )
 
@@ -93,6 +96,15 @@ func TestBinding(t *testing.T) {
 }
 
 // A proof is good once, so that a token that does not pass for what it is uses none up.
+// A thief has the key that the answer names at its top, and not what it names beside the parts of its own shape.
+func TestD15ATokenThatIsBoundTwiceOver(t *testing.T) {
+	body := `{"data":{"active":true,"cnf":{"x5t#S256":"` + certificate + `"}},"cnf":{"jkt":"` + jkt + `"}}`
+	answer, err := introspect.Shape{Active: "data.active"}.Parse([]byte(body), time.Now())
+	require.NoError(t, err)
+	verdict := (&policy.Rules{}).Judge(answer, time.Now(), policy.Presented{Possession: true, Holder: &holder{key: jkt, certificate: certificate}})
+	assert.Equal(t, policy.InvalidToken, verdict.Outcome)
+}
+
 func TestG14_ABadTokenUsesNoProofUp(t *testing.T) {
 	client := &holder{key: jkt}
 	rules := policy.Rules{Audience: []string{"api"}}

@@ -586,8 +586,18 @@ var parts = []part{
 		},
 		{
 			"Of authorities that share a watch, the one that asks most often counts",
-			"cache/watch.go", `other.Every > 0 && (asker.Every <= 0 || other.Every < asker.Every)`, `false`,
+			"cache/watch.go", `return cmp.Compare(a.pause(), b.pause())`, `return cmp.Compare(a.pause(), a.pause())`,
 			"cache", "TestK10TheStrictestSettingsCountForWhatIsOpen/one that never asks comes first",
+		},
+		{
+			"Where that one cannot ask, another one does",
+			"cache/watch.go", `if err == nil || errors.Is(err, introspect.ErrSaturated) {`, `if true {`,
+			"cache", "TestK10WhoCannotAskLeavesItToOthers",
+		},
+		{
+			"What is due is not put off by reloads",
+			"cache/watch.go", `if !before.IsZero() && before.Before(t.due) {`, `if false {`,
+			"cache", "TestK10WhoeverJoinsAsksAboutWhatIsOpen",
 		},
 		{
 			"Over HTTP/3, nothing is written any more",
@@ -941,8 +951,13 @@ var parts = []part{
 		},
 		{
 			"An answer of another shape that binds its token elsewhere binds it",
-			"introspect/answer.go", ` || s.bindsWithin(claims)`, ``,
+			"introspect/answer.go", `answer.BoundWithin = s.bindsWithin(claims)`, `answer.BoundWithin = false`,
 			"introspect", "TestD14AnAnswerOfAnotherShapeBindsItsToken/beside active",
+		},
+		{
+			"It does so beside a cnf that is understood",
+			"policy/binding.go", `if answer.BoundWithin {`, `if false {`,
+			"policy", "TestD15ATokenThatIsBoundTwiceOver",
 		},
 		{
 			"Redirects are not followed",
