@@ -100,7 +100,7 @@ func hasModule(path, packages string) error {
 // A starter starts a server in a directory of its own.
 type starter struct {
 	name  string
-	bare  string
+	bare  string // what it is compared with
 	start func(b *bench, ctx context.Context, s *server, dir string) error
 }
 
@@ -109,11 +109,15 @@ const (
 	bareCaddy  = "Caddy, `reverse_proxy`"
 	bareNginx  = "nginx, `proxy_pass`"
 	bareApache = "Apache, `ProxyPass`"
+	// dressedCaddy protects nothing either.
+	dressedCaddy = "Caddy, `reverse_proxy` that sets the same headers"
 )
 
 var starters = []starter{
 	{bareCaddy, "", (*bench).startBareCaddy},
+	{dressedCaddy, bareCaddy, (*bench).startDressedCaddy},
 	{"Portcullis, `introspect`", bareCaddy, (*bench).startPortcullis},
+	{"Portcullis, as the others do it", bareCaddy, (*bench).startLikeOthers},
 	{"Caddy, `forward_auth` to a caching service", bareCaddy, (*bench).startForwardAuth},
 	{bareNginx, "", startNginx(false)},
 	{"nginx, `auth_request` and njs", bareNginx, startNginx(true)},
@@ -124,6 +128,14 @@ var starters = []starter{
 
 func (b *bench) startBareCaddy(_ context.Context, s *server, dir string) error {
 	return b.startCaddy(s, dir, bareSite(s.address, b.app))
+}
+
+func (b *bench) startDressedCaddy(_ context.Context, s *server, dir string) error {
+	return b.startCaddy(s, dir, dressedSite(s.address, b.app))
+}
+
+func (b *bench) startLikeOthers(_ context.Context, s *server, dir string) error {
+	return b.startCaddyWith(s, dir, "cache {\nrevalidate off\n}", taciturnSite(s.address, b.app))
 }
 
 func (b *bench) startPortcullis(_ context.Context, s *server, dir string) error {
@@ -147,8 +159,13 @@ func (b *bench) startForwardAuth(ctx context.Context, s *server, dir string) err
 }
 
 func (b *bench) startCaddy(s *server, dir, site string) error {
+	return b.startCaddyWith(s, dir, "", site)
+}
+
+// startCaddyWith starts a Caddy with further lines for the authority.
+func (b *bench) startCaddyWith(s *server, dir, lines, site string) error {
 	file := filepath.Join(dir, "Caddyfile")
-	if err := os.WriteFile(file, []byte(globalOptions(b.endpoint, "")+site), 0o600); err != nil {
+	if err := os.WriteFile(file, []byte(globalOptions(b.endpoint, lines)+site), 0o600); err != nil {
 		return err
 	}
 	command := exec.Command(b.binary, "run", "--config", file, "--adapter", "caddyfile")
