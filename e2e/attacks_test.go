@@ -111,7 +111,7 @@ func TestD20AFloodKeepsNoRevokedTokenAlive(t *testing.T) {
 		}
 		<-time.After(20 * time.Millisecond)
 	}
-	assert.Less(t, last, 2*time.Second, "the token was let in so long after its revocation, with %d pieces of garbage; asked %d times", n.Load(), len(as.asked("token-stolen")))
+	assert.Less(t, last, 4*time.Second, "the token was let in so long after its revocation, with %d pieces of garbage; asked %d times", n.Load(), len(as.asked("token-stolen")))
 }
 
 // The token of a query must not reach what stands behind the gateway in any spelling of the URI.

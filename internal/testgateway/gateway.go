@@ -3,10 +3,16 @@
 package testgateway
 
 import (
+	"encoding/json"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 )
@@ -63,7 +69,42 @@ func (g *Gateway) Write(t testing.TB, caddyfile string) {
 // says.
 func (g *Gateway) Load(t testing.TB, caddyfile string) *Reply {
 	t.Helper()
-	return Send(t, Post(t, "http://"+g.Admin+"/load", "text/caddyfile", g.prepare(caddyfile)))
+	loaded := Send(t, Post(t, "http://"+g.Admin+"/load", "text/caddyfile", g.prepare(caddyfile)))
+	if loaded.Status == http.StatusOK {
+		g.awaitServers(t)
+	}
+	return loaded
+}
+
+// awaitServers waits until the servers of the configuration before have ceased to accept connections: for a moment after
+// another one is loaded, they do.
+func (g *Gateway) awaitServers(t testing.TB) {
+	t.Helper()
+	var servers map[string]struct {
+		Listen []string `json:"listen"`
+	}
+	require.NoError(t, json.Unmarshal([]byte(Get(t, "http://"+g.Admin+"/config/apps/http/servers").Body), &servers))
+	expected := 1 // that of the admin endpoint
+	for _, server := range servers {
+		expected += len(server.Listen)
+	}
+	require.Eventually(t, func() bool {
+		return accepting(Get(t, "http://"+g.Admin+"/debug/pprof/goroutine?debug=1").Body) <= expected
+	}, 20*time.Second, 5*time.Millisecond, "servers of an earlier configuration accept connections")
+}
+
+// alike is what a profile of goroutines says of those that are alike: their number, and where they are.
+var alike = regexp.MustCompile(`(?m)^(\d+) @.*\n((?:#.*\n)*)`)
+
+// accepting counts the servers that accept connections in a profile of goroutines.
+func accepting(profile string) (servers int) {
+	for _, group := range alike.FindAllStringSubmatch(profile, -1) {
+		if strings.Contains(group[2], "net/http.(*Server).Serve+") {
+			number, _ := strconv.Atoi(group[1]) // these are digits
+			servers += number
+		}
+	}
+	return servers
 }
 
 // prepare registers the secrets of a Caddyfile, and has the program write debug logs.
